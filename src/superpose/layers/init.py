@@ -1,0 +1,61 @@
+"""Initialisation of Kolmogorov-Arnold layers, written once for every basis."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from superpose.layers.kan_linear import KANLinear
+
+Initializer = Callable[["KANLinear", torch.Generator | None], None]
+
+
+def variance_preserving(layer: "KANLinear", generator: torch.Generator | None = None) -> None:
+    r"""Glorot's rule for edge functions: values keep their variance forward and slopes theirs backward.
+
+    For inputs spread evenly over the domain, $\sigma^2 = 2 \operatorname{Var}(x) / (n_{in} \mu_0 + n_{out}
+    \operatorname{Var}(x) \mu_1)$ with $\mu_0, \mu_1$ the mean square of a function and of its slope, half of it for
+    the base and half shared by the basis (Glorot and Bengio 2010, eq. 16; Rigas et al. 2025, arXiv 2509.03417, eq. 9,
+    with the moments of each input's own domain).
+    """
+    points, spread = _points(layer)
+    with torch.enable_grad():
+        inputs = points.detach().requires_grad_()
+        base = layer.base(inputs)
+        (base_slope,) = torch.autograd.grad(base.sum(), inputs)
+    values, slopes = layer.basis(points), layer.basis(points, order=1)
+    _fill(layer.weight, _glorot(layer, base.detach().square().mean(0), base_slope.square().mean(0), spread), generator)
+    width = _glorot(layer, values.square().sum(-1).mean(0), slopes.square().sum(-1).mean(0), spread)
+    _fill(layer.coef, width.unsqueeze(-1), generator)
+
+
+def power_law(
+    layer: "KANLinear", generator: torch.Generator | None = None, *, base: float = 0.25, basis: float = 1.75
+) -> None:
+    r"""Standard deviations $(n_{in} (M + 1))^{-\alpha}$ for the base and $(n_{in} (M + 1))^{-\beta}$ for the basis of M functions.
+
+    From Rigas et al. 2025 (arXiv 2509.03417), which found small exponents for the base and large ones for the basis
+    best over its benchmarks; the defaults are within its recommended ranges.
+    """
+    terms = layer.in_features * (layer.basis.num + 1)
+    _fill(layer.weight, layer.weight.new_tensor(terms**-base), generator)
+    _fill(layer.coef, layer.coef.new_tensor(terms**-basis), generator)
+
+
+def _points(layer: "KANLinear") -> tuple[Tensor, Tensor]:
+    """Midpoints of 512 equal cells of each input's domain, and the variance of such a spread."""
+    low, high = layer.basis.domain.unbind(-1)
+    share = (torch.arange(512, dtype=low.dtype, device=low.device) + 0.5).unsqueeze(-1) / 512
+    return low + (high - low) * share, (high - low).square() / 12
+
+
+def _glorot(layer: "KANLinear", value: Tensor, slope: Tensor, spread: Tensor) -> Tensor:
+    return (spread / (layer.in_features * value + layer.out_features * spread * slope).clamp_min(1e-12)).sqrt()
+
+
+@torch.no_grad()
+def _fill(parameter: nn.Parameter, deviation: Tensor, generator: torch.Generator | None) -> None:
+    parameter.normal_(generator=generator).mul_(deviation)

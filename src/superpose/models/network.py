@@ -1,0 +1,41 @@
+"""What Kolmogorov-Arnold networks and their perceptron twins share."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from superpose.layers import Affine
+
+
+class Network(nn.Module):
+    """Layers in a row between a change of units of the inputs and one of the outputs."""
+
+    def __init__(self, widths: Sequence[int], layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.input_scaling = Affine(self.widths[0])
+        self.layers = nn.ModuleList(layers)
+        self.output_scaling = Affine(self.widths[-1])
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable values."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """Outputs in the units of the data."""
+        if x.shape[-1] != self.widths[0]:
+            raise ValueError(f"the last axis of x has size {x.shape[-1]}, but the network has {self.widths[0]} inputs.")
+        x = self.input_scaling(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.output_scaling(x)
+
+
+def check_widths(widths: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of neighbouring widths, or a clear error."""
+    if len(widths) < 2 or any(isinstance(w, bool) or int(w) != w or w < 1 for w in widths):
+        raise ValueError(f"widths must be two or more positive integers such as (2, 5, 1), got {widths!r}.")
+    return list(pairwise(int(w) for w in widths))

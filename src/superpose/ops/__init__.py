@@ -1,0 +1,1 @@
+"""Functions on tensors. One folder per operation; its `reference` is the definition."""

@@ -1,0 +1,57 @@
+# Two commands need nothing but Linux and Python 3.11 or newer:
+#   make demo    a network fitted, judged, saved and loaded, in a minute
+#   make test    style, layering, types and every test
+# Both build .venv here on first use and need no network afterwards. Another Python: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format wheel constraints clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+demo: .venv/.run
+	$(BIN)/superpose demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: .venv/.run
+	rm -rf dist
+	$(BIN)/uv build --quiet --python $(BIN)/python --build-constraint constraints.txt
+	@ls dist
+
+# Write down what the environment holds now, for everyone who comes after.
+constraints: .venv/.dev
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | sed -n 's/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p' > constraints.txt
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/.dev: .venv/.run
+	$(INSTALL) --group dev
+	@touch $@
+
+.venv/.run: $(BIN)/uv pyproject.toml constraints.txt
+	$(INSTALL) --editable ".[cli,plot]"
+	@touch $@
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "superpose needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@

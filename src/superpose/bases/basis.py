@@ -1,7 +1,8 @@
 """What every univariate basis promises."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, get_args
+from numbers import Real
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -18,16 +19,23 @@ class Basis(nn.Module, ABC):
     spline, the two ends of the domain for the others.
 
     Outside the domain the values continue as straight lines with the value and slope of the end (`"linear"`), stay at
-    the end's value (`"clamp"`) or drop to zero (`"zero"`).
+    the end's value (`"clamp"`) or drop to zero (`"zero"`); the ends themselves belong to the domain. A family of
+    periodic functions repeats instead.
     """
 
     breakpoints: Tensor
     """Where the family lies, one row for every input; the first and last column are the domain's ends."""
 
-    def __init__(self, extrapolation: Extrapolation) -> None:
+    extrapolations: ClassVar[tuple[str, ...]] = get_args(Extrapolation)
+    """What the family can do outside its domain."""
+
+    extrapolation: Any
+    """What it does: one of `extrapolations`."""
+
+    def __init__(self, extrapolation: str) -> None:
         super().__init__()
-        if extrapolation not in get_args(Extrapolation):
-            raise ValueError(f"extrapolation is {extrapolation!r}; choose one of {', '.join(get_args(Extrapolation))}.")
+        if extrapolation not in self.extrapolations:
+            raise ValueError(f"extrapolation is {extrapolation!r}; choose one of {', '.join(self.extrapolations)}.")
         self.extrapolation = extrapolation
 
     @property
@@ -62,7 +70,7 @@ class Basis(nn.Module, ABC):
     @property
     def domain(self) -> Float[Tensor, "inputs 2"]:
         """Ends of the domain of every input."""
-        return self.breakpoints[:, [0, -1]]
+        return torch.stack([self.breakpoints[:, 0], self.breakpoints[:, -1]], -1)
 
     @property
     def inputs(self) -> int:
@@ -71,12 +79,19 @@ class Basis(nn.Module, ABC):
 
     def expanded(self, inputs: int) -> "Basis":
         """A copy with a placement of its own for each of `inputs` inputs."""
+        if self.inputs not in (1, inputs):
+            raise ValueError(f"the basis is placed for {self.inputs} inputs; it cannot serve {inputs}.")
         return self.at(self.breakpoints.expand(inputs, -1).clone())
 
     def forward(self, x: Float[Tensor, "*batch inputs"], order: int = 0) -> Float[Tensor, "*batch inputs num"]:
         """Values of all functions at `x`, or their derivatives of the given order, inside the domain and out."""
-        low, high = self.domain.unbind(-1)
-        clamped = x.clamp(low, high)
+        if self.inputs not in (1, x.shape[-1]):
+            raise ValueError(f"the last axis of x has size {x.shape[-1]}, but the basis is placed for {self.inputs}.")
+        if order < 0:
+            raise ValueError(f"order is {order}; it must be 0 (values) or more (derivatives).")
+        if self.extrapolation == "periodic":
+            return self.inside(x, order)
+        clamped = x.clamp(self.breakpoints[:, 0], self.breakpoints[:, -1])
         if self.extrapolation == "linear":
             if order > 1:
                 return self.inside(clamped, order) * (x == clamped).unsqueeze(-1)
@@ -101,13 +116,13 @@ class Basis(nn.Module, ABC):
 class DomainBasis(Basis):
     """A basis that is placed by the two ends of its domain alone, with the canonical variable t in [-1, 1]."""
 
-    def __init__(self, extrapolation: Extrapolation) -> None:
+    def __init__(self, extrapolation: str) -> None:
         super().__init__(extrapolation)
         self.register_buffer("breakpoints", torch.tensor([[-1.0, 1.0]]))
 
     @abstractmethod
     def canonical(self, t: Float[Tensor, "*batch inputs"], order: int) -> Float[Tensor, "*batch inputs num"]:
-        """Derivatives of the given order with respect to t, for t in [-1, 1]."""
+        """Derivatives of the given order with respect to t, for t in [-1, 1] and a rounding error beyond."""
 
     @abstractmethod
     def growth(self, size: int) -> Float[Tensor, "fine coarse"] | None:
@@ -120,13 +135,13 @@ class DomainBasis(Basis):
     def inside(self, x: Float[Tensor, "*batch inputs"], order: int = 0) -> Float[Tensor, "*batch inputs num"]:
         low, high = self.breakpoints.unbind(-1)
         scale = 2 / (high - low)
-        # Clamping again keeps rounding from leaving [-1, 1], where some families grow fast.
-        t = ((x - low) * scale - 1).clamp(-1, 1)
-        return self.canonical(t, order) * (scale**order).unsqueeze(-1)
+        # Rounding may leave [-1, 1]. Clamping t would lose the gradient at the ends, so families are finite beyond.
+        return self.canonical((x - low) * scale - 1, order) * (scale**order).unsqueeze(-1)
 
     def at(self, breakpoints: Float[Tensor, "inputs points"]) -> "DomainBasis":
         if breakpoints.ndim != 2 or breakpoints.shape[-1] != 2:
             raise ValueError(f"breakpoints must have shape (inputs, 2), got {tuple(breakpoints.shape)}.")
+        check_increasing(breakpoints)
         placed = self.resized(self.size)
         placed.breakpoints = breakpoints
         return placed
@@ -139,7 +154,16 @@ class DomainBasis(Basis):
 
 def check_size(name: str, value: int, least: int, most: int | None = None) -> int:
     """The size of a family as an int, or a clear error."""
-    if isinstance(value, bool) or int(value) != value or value < least or (most is not None and value > most):
+    whole = isinstance(value, Real) and not isinstance(value, bool) and value % 1 == 0
+    if not whole or value < least or (most is not None and value > most):
         allowed = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
         raise ValueError(f"{name} is {value!r}; it must be {allowed}.")
     return int(value)
+
+
+def check_increasing(breakpoints: Float[Tensor, "inputs points"]) -> None:
+    """Raise unless every row is finite and increases strictly; tensors without data pass."""
+    if breakpoints.is_meta:
+        return
+    if not bool((breakpoints.diff(dim=-1) > 0).all() & breakpoints.isfinite().all()):
+        raise ValueError("breakpoints must increase strictly along each row and be finite.")

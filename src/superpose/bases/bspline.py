@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from superpose.bases.basis import Basis, Extrapolation, check_size
+from superpose.bases.basis import Basis, Extrapolation, check_increasing, check_size
 from superpose.ops.bspline import bspline_values, insertion_matrix
 
 
@@ -61,8 +61,7 @@ class BSpline(Basis):
         """The splines over other inner knots, which must increase strictly along each row."""
         if breakpoints.ndim != 2 or breakpoints.shape[-1] < 2:
             raise ValueError(f"breakpoints must have shape (inputs, intervals + 1), got {tuple(breakpoints.shape)}.")
-        if not bool((breakpoints.diff(dim=-1) > 0).all()):
-            raise ValueError("breakpoints must increase strictly along each row and be finite.")
+        check_increasing(breakpoints)
         placed = BSpline(breakpoints.shape[-1] - 1, self.degree, self.extrapolation)
         placed.knots = _extended(breakpoints, self.degree)
         return placed

@@ -45,8 +45,8 @@ class KANLinear(nn.Module):
         if in_features < 1 or out_features < 1:
             raise ValueError(f"in_features and out_features must be at least 1, got {in_features} and {out_features}.")
         self.in_features, self.out_features = in_features, out_features
-        self.basis = (basis or BSpline()).expanded(in_features)
-        self.base = base or nn.SiLU()
+        self.basis = (BSpline() if basis is None else basis).expanded(in_features)
+        self.base = nn.SiLU() if base is None else base
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.coef = nn.Parameter(torch.empty(out_features, in_features, self.basis.num))
         init(self, generator)

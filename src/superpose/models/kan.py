@@ -42,7 +42,7 @@ class KAN(Network):
         generator: torch.Generator | None = None,
     ) -> None:
         pairs = check_widths(widths)
-        basis = basis or BSpline()
+        basis = BSpline() if basis is None else basis
         super().__init__(widths, [KANLinear(i, o, basis, base=base, init=init, generator=generator) for i, o in pairs])
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ class Dense(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
-        self.activation = activation or nn.Identity()
+        self.activation = nn.Identity() if activation is None else activation
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Activate, then combine."""
@@ -60,10 +60,10 @@ class MLP(Network):
         self, widths: Sequence[int], activation: nn.Module | None = None, *, generator: torch.Generator | None = None
     ) -> None:
         pairs = check_widths(widths)
-        activation = activation or nn.SiLU()
+        activation = nn.SiLU() if activation is None else activation
         super().__init__(widths, [Dense(i, o, activation if n else None) for n, (i, o) in enumerate(pairs)])
         for layer in self.layers:
-            nn.init.xavier_normal_(layer.weight, generator=generator)
+            nn.init.xavier_normal_(layer.get_parameter("weight"), generator=generator)
 
     def __repr__(self) -> str:
         activation = type(self.layers[-1].activation).__name__

@@ -14,7 +14,7 @@ class Network(nn.Module):
 
     def __init__(self, widths: Sequence[int], layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.widths = tuple(widths)
+        self.widths = tuple(map(int, widths))
         self.input_scaling = Affine(self.widths[0])
         self.layers = nn.ModuleList(layers)
         self.output_scaling = Affine(self.widths[-1])

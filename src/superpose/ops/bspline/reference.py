@@ -37,9 +37,9 @@ def local_bspline(
     left = [x - near[..., degree - j] for j in range(1, degree + 1)]
     right = [near[..., degree + j - 1] - x for j in range(1, degree + 1)]
 
-    values = [torch.ones_like(x)]
+    values = [x * 0 + 1]  # and not ones, so that NaN stays NaN and degree 0 has a gradient
     for level in range(1, degree + 1):
-        scaled = [values[r] / (right[r] + left[level - 1 - r]) for r in range(level)]
+        scaled = [values[r] / (near[..., degree + r] - near[..., degree + r - level]) for r in range(level)]
         if level > degree - order:
             lifted = [level * term for term in scaled]
             values = [-lifted[0], *(a - b for a, b in zip(lifted[:-1], lifted[1:], strict=True)), lifted[-1]]
@@ -48,7 +48,7 @@ def local_bspline(
             falling = [right[r] * scaled[r] for r in range(level)]
             values = [falling[0], *(a + b for a, b in zip(rising[:-1], falling[1:], strict=True)), rising[-1]]
     if order > degree:
-        values = [torch.zeros_like(x) * x for _ in values]
+        values = [x * 0] * (degree + 1)
     return torch.stack(values, -1), index.unsqueeze(-1) + torch.arange(-degree, 1, device=x.device)
 
 

@@ -91,7 +91,9 @@ class Basis(nn.Module, ABC):
             raise ValueError(f"order is {order}; it must be 0 (values) or more (derivatives).")
         if self.extrapolation == "periodic":
             return self.inside(x, order)
-        clamped = x.clamp(self.breakpoints[:, 0], self.breakpoints[:, -1])
+        low, high = self.breakpoints[:, 0], self.breakpoints[:, -1]
+        # Unlike clamp, this passes the whole gradient at the ends themselves.
+        clamped = torch.where(x < low, low, torch.where(x > high, high, x))
         if self.extrapolation == "linear":
             if order > 1:
                 return self.inside(clamped, order) * (x == clamped).unsqueeze(-1)

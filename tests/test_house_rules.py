@@ -8,6 +8,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+
+from superpose.layers import Affine
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "superpose"
@@ -79,6 +82,14 @@ def test_no_file_names_what_only_one_machine_knows(rule):
             if rule.search(line):
                 found.append(f"{relative(path)}:{number}: {line.strip()[:80]}")
     assert not found
+
+
+def test_shape_annotations_are_checked_here():
+    try:
+        Affine(2)(torch.ones(3, 2, dtype=torch.int64))
+    except TypeError:
+        return
+    pytest.fail("x is annotated as Float, and integers went through: is --jaxtyping-packages among the options?")
 
 
 def test_the_examples_in_the_readme_run(tmp_path, monkeypatch):

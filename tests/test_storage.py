@@ -112,6 +112,14 @@ def test_the_random_state_and_the_model_are_left_alone(tmp_path):
     assert model.layers[0].coef.equal(weights)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_on_a_gpu_comes_back_on_the_cpu(tmp_path):
+    model = scramble(KAN((2, 3, 1)))
+    save(model.cuda(), tmp_path / "m.safetensors")
+    assert_equal(load(tmp_path / "m.safetensors"), model.cpu())
+
+
 def test_replaces_a_file_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     model = KAN((2, 1))

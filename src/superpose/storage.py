@@ -55,8 +55,11 @@ def save(model: KAN | MLP, path: str | os.PathLike[str], metadata: Mapping[str, 
         FileNotFoundError: If the folder does not exist.
 
     Example:
-        >>> from superpose import KAN
-        >>> save(KAN((2, 5, 1)), "model.safetensors", {"columns": ["x", "y"]})  # doctest: +SKIP
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save(KAN((2, 5, 1)), f"{folder}/model.safetensors", {"columns": ["x", "y"]})
+        ...     read_metadata(f"{folder}/model.safetensors")
+        {'columns': ['x', 'y']}
     """
     config = _describe(model)
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
@@ -74,7 +77,11 @@ def load(path: str | os.PathLike[str]) -> KAN | MLP:
         ValueError: If the file is damaged, holds no network of ours, or was written by a newer superpose.
 
     Example:
-        >>> model = load("model.safetensors")  # doctest: +SKIP
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save(KAN((2, 5, 1)), f"{folder}/model.safetensors")
+        ...     load(f"{folder}/model.safetensors").widths
+        (2, 5, 1)
     """
     document, state = _read(Path(path))
     try:
@@ -91,10 +98,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, holds no network of ours, or was written by a newer superpose.
-
-    Example:
-        >>> read_metadata("model.safetensors")  # doctest: +SKIP
-        {'columns': ['x', 'y']}
     """
     document, _ = _read(Path(path))
     return document["metadata"]

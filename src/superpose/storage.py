@@ -232,11 +232,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{path} {_guess(path)} ({error}).") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path} holds tensors but no network of superpose; read it with safetensors.")
-    newer = document.get("format")
-    if newer != FORMAT:
+    written = document.get("format")
+    if isinstance(written, int) and written > FORMAT:
         raise ValueError(
-            f"{path} has format {newer!r}, written by superpose {document.get('version')}; this is {superpose.__version__}, "
-            f"which reads format {FORMAT}: upgrade superpose."
+            f"{path} has format {written}, written by superpose {document.get('version')}; this is "
+            f"{superpose.__version__}, which reads format {FORMAT}: upgrade superpose."
         )
     if document.pop("sha256", None) != _digest(document, state):
         raise ValueError(f"{path} is damaged: its contents do not match the digest written with them.")

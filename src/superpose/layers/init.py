@@ -19,6 +19,15 @@ def variance_preserving(layer: "KANLinear", generator: torch.Generator | None = 
     \operatorname{Var}(x) \mu_1)$ with $\mu_0, \mu_1$ the mean square of a function and of its slope, half of it for
     the base and half shared by the basis (Glorot and Bengio 2010, eq. 16; Rigas et al. 2025, arXiv 2509.03417, eq. 9,
     with the moments of each input's own domain).
+
+    It is a compromise: what a layer multiplies the mean square of values by, and what it multiplies that of slopes by,
+    add to two. A family with steep functions (a high degree, many intervals) loses on the values what it gains on the
+    slopes: over six layers of width 128 about half of the mean square is left with the default basis, with 20
+    intervals one part in 25.
+
+    Args:
+        layer: The layer whose parameters are set.
+        generator: Source of randomness; the caller's global state if None.
     """
     points, spread = _points(layer)
     with torch.enable_grad():

@@ -246,9 +246,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _guess(path: Path) -> str:
     """What a file that cannot be read seems to be."""
     with path.open("rb") as file:
-        start = file.read(2)
-    if start == b"PK" or start[:1] == b"\x80":
-        return (
-            "looks like a pickle or archive, which can run code and is never opened; superpose.save writes safetensors"
-        )
-    return "is not a safetensors file, or is damaged"
+        start = file.read(9)
+    if start[:2] != b"PK" and (start[:1] != b"\x80" or start[8:] == b"{"):
+        return "is not a safetensors file, or is damaged"
+    return "looks like a pickle or archive, which can run code and is never opened; superpose.save writes safetensors"

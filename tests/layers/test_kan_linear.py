@@ -201,6 +201,13 @@ def test_bfloat16_runs(basis):
 
 
 @bases
+def test_a_layer_can_be_laid_out_without_memory(basis):
+    with torch.device("meta"):
+        layer = KANLinear(3, 2, type(basis)(**basis.config()))
+        assert layer(torch.empty(5, 3)).shape == (5, 2)
+
+
+@bases
 def test_state_dict_round_trip(basis):
     layer, other = _layer(basis), KANLinear(3, 2, basis).double()
     other.load_state_dict(layer.state_dict())

@@ -28,10 +28,13 @@ class Network(nn.Module):
         """Outputs in the units of the data."""
         if x.shape[-1] != self.widths[0]:
             raise ValueError(f"the last axis of x has size {x.shape[-1]}, but the network has {self.widths[0]} inputs.")
-        x = self.input_scaling(x)
+        return self.output_scaling(self.body(self.input_scaling(x)))
+
+    def body(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """The layers alone, in the units they were fitted in."""
         for layer in self.layers:
             x = layer(x)
-        return self.output_scaling(x)
+        return x
 
 
 def check_widths(widths: Sequence[int]) -> list[tuple[int, int]]:

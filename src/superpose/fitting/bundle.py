@@ -1,0 +1,171 @@
+"""Several networks of one shape, fitted side by side.
+
+Many short fits from different starts are how small networks get out of bad minima; side by side they cost little more
+than one. S networks, N samples, K outputs, P parameters each.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from superpose.fitting.losses import Loss
+from superpose.fitting.stages import DenseStage, KANStage, Stage
+from superpose.grids import placement, projection
+from superpose.models import KAN, Network
+
+CHUNK = 2**23
+"""Numbers in the largest piece of a Jacobian held at once: 64 MB in float64."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Scaled inputs, targets and weights that sum to one."""
+
+    x: Float[Tensor, "N inputs"]
+    y: Tensor
+    weight: Float[Tensor, " N"]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, index: Tensor | slice) -> "Data":
+        """A part of the data, its weights summing to one again."""
+        weight = self.weight[index]
+        return Data(self.x[index], self.y[index], weight / weight.sum())
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """S networks in the solver's form: a stage and a matrix of parameters for each layer, in float64."""
+
+    stages: list[Stage]
+    matrices: list[Float[Tensor, "S O F"]]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, models: list[Network]) -> "Bundle":
+        """The given networks, which share their shape and their scaling."""
+        stage = KANStage if isinstance(models[0], KAN) else DenseStage
+        layers = list(zip(*(model.layers for model in models), strict=True))
+        matrices = [torch.stack([layer.matrix() for layer in group]).double() for group in layers]
+        return cls([stage.of(list(group)) for group in layers], matrices)
+
+    @torch.no_grad()
+    def written_to(self, template: Network, which: int = 0) -> Network:
+        """A copy of `template` with the parameters and grids of one network of the bundle."""
+        model = copy.deepcopy(template)
+        chosen = self.picked(torch.tensor([which]))
+        for layer, stage, matrix in zip(model.layers, chosen.stages, chosen.matrices, strict=True):
+            if isinstance(stage, KANStage):
+                layer.basis = stage.basis.to(layer.coef.dtype)
+                layer.coef = torch.nn.Parameter(layer.coef.new_empty(*layer.coef.shape[:2], stage.basis.num))
+            layer.set_matrix_(matrix[0])
+        return model
+
+    @property
+    def count(self) -> int:
+        """Number of networks."""
+        return self.matrices[0].shape[0]
+
+    @property
+    def intervals(self) -> int:
+        """Size of the bases, 0 for perceptrons."""
+        return self.stages[0].basis.size if isinstance(self.stages[0], KANStage) else 0
+
+    def picked(self, index: Tensor) -> "Bundle":
+        """The chosen networks."""
+        return Bundle([stage.picked(index) for stage in self.stages], [m[index].clone() for m in self.matrices])
+
+    def flat(self) -> Float[Tensor, "S P"]:
+        """All parameters in a row."""
+        return torch.cat([matrix.flatten(1) for matrix in self.matrices], 1)
+
+    def with_flat(self, parameters: Float[Tensor, "S P"]) -> "Bundle":
+        """The same networks with other parameters."""
+        parts = parameters.split([matrix[0].numel() for matrix in self.matrices], dim=1)
+        return replace(self, matrices=[p.view_as(m) for p, m in zip(parts, self.matrices, strict=True)])
+
+    def hidden(self, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S N width"]]:
+        """Inputs of every layer, and the outputs last."""
+        values = [x.expand(self.count, -1, -1)]
+        for stage, matrix in zip(self.stages, self.matrices, strict=True):
+            values.append(torch.bmm(stage.features(values[-1], slopes=False)[0], matrix.transpose(1, 2)))
+        return values
+
+    def losses(self, data: Data, loss: Loss) -> Float[Tensor, " S"]:
+        """Mean loss of every network."""
+        return (loss.values(self.hidden(data.x)[-1], data.y) * data.weight).sum(1)
+
+    def outputs_and_jacobian(
+        self, x: Float[Tensor, "N inputs"]
+    ) -> tuple[Float[Tensor, "S N K"], Float[Tensor, "S N K P"]]:
+        """Outputs and their derivatives with respect to all parameters."""
+        value, features, slopes = x.expand(self.count, -1, -1), [], []
+        for layer, (stage, matrix) in enumerate(zip(self.stages, self.matrices, strict=True)):
+            made, slope = stage.features(value, slopes=layer > 0)
+            value = torch.bmm(made, matrix.transpose(1, 2))
+            features.append(made)
+            slopes.append(slope)
+        outputs = value.shape[-1]
+        adjoint = torch.eye(outputs, dtype=value.dtype).expand(*value.shape, outputs)
+        blocks = []
+        for layer in range(len(self.stages) - 1, -1, -1):
+            blocks.append((adjoint.unsqueeze(-1) * features[layer][:, :, None, None]).flatten(3))
+            if layer:
+                adjoint = self.stages[layer].pulled_back(adjoint, self.matrices[layer], slopes[layer])
+        return value, torch.cat(blocks[::-1], -1)
+
+    def normal_equations(
+        self, data: Data, loss: Loss
+    ) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
+        """Gradient and Gauss-Newton matrix of the mean loss, gathered over pieces of the data."""
+        size = sum(matrix[0].numel() for matrix in self.matrices)
+        gradient = data.x.new_zeros(self.count, size)
+        hessian = data.x.new_zeros(self.count, size, size)
+        rows = max(1, CHUNK // (self.count * size * self.matrices[-1].shape[1]))
+        for start in range(0, len(data), rows):
+            part = slice(start, start + rows)
+            outputs, jacobian = self.outputs_and_jacobian(data.x[part])
+            slopes = loss.slopes(outputs, data.y[part]) * data.weight[part].unsqueeze(-1)
+            gradient += torch.bmm(slopes.flatten(1).unsqueeze(1), jacobian.flatten(1, 2)).squeeze(1)
+            rooted = loss.rooted(jacobian, outputs, data.y[part]) * data.weight[part].sqrt()[:, None, None]
+            hessian += torch.bmm(rooted.flatten(1, 2).transpose(1, 2), rooted.flatten(1, 2))
+        return gradient, hessian
+
+    def with_basis(self, layer: int, basis: "torch.nn.Module", carry: Float[Tensor, "SI new old"]) -> "Bundle":
+        """The same functions on other grids of one layer; `carry` takes the coefficients over."""
+        stage, matrix = self.stages[layer], self.matrices[layer]
+        split = matrix.view(self.count, -1, stage.inputs, stage.per_input)
+        carry = carry.view(self.count, stage.inputs, *carry.shape[1:])
+        coef = torch.einsum("sino,sjio->sjin", carry, split[..., 1:])
+        joined = torch.cat([split[..., :1], coef], -1).flatten(2)
+        placed = KANStage(self.count, stage.inputs, basis, stage.base)
+        return Bundle(
+            [*self.stages[:layer], placed, *self.stages[layer + 1 :]],
+            [*self.matrices[:layer], joined, *self.matrices[layer + 1 :]],
+        )
+
+    def moved(self, x: Float[Tensor, "N inputs"], *, first: int, uniform: float, margin: float) -> "Bundle":
+        """Grids of layer `first` and the later ones where the data are; a layer's inputs come from the moved layers before it."""
+        bundle = self
+        for layer in range(first, len(self.stages)):
+            value = x.expand(self.count, -1, -1)
+            for stage, matrix in zip(bundle.stages[:layer], bundle.matrices[:layer], strict=True):
+                value = torch.bmm(stage.features(value, slopes=False)[0], matrix.transpose(1, 2))
+            basis = bundle.stages[layer].basis
+            room = max(margin, 0.5 / basis.size)
+            points = placement(basis, value.transpose(0, 1).flatten(1), uniform=uniform, margin=room)
+            placed = basis.at(points)
+            bundle = bundle.with_basis(layer, placed, projection(basis, placed))
+        return bundle
+
+    def refined(self, intervals: int) -> "Bundle":
+        """The same functions on finer grids."""
+        bundle = self
+        for layer, stage in enumerate(self.stages):
+            basis, carry = stage.basis.refined(intervals)
+            bundle = bundle.with_basis(layer, basis, projection(stage.basis, basis) if carry is None else carry)
+        return bundle

@@ -1,0 +1,107 @@
+"""Levenberg-Marquardt for several networks side by side.
+
+Gauss-Newton steps with Marquardt's diagonal damping and Nielsen's rule for it (Madsen, Nielsen and Tingleff 2004,
+Methods for non-linear least squares problems, section 3.2), for any loss with a positive curvature. Between steps the
+grids of the hidden layers follow their data.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from superpose.fitting.bundle import Bundle, Data
+from superpose.fitting.losses import Loss
+from superpose.fitting.roughness import assembled, penalty_blocks
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Strength of the roughness penalty and of a ridge on all parameters, relative to a loss of order one."""
+
+    strength: float
+    ridge: float = 1e-16
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How hidden grids follow their data: every second step, during the first `steps` steps."""
+
+    steps: int
+    first: int = 1
+    uniform: float = 0.5
+    margin: float = 0.01
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the networks stand after a step: the bundle and the loss of each network, penalties not counted."""
+
+    bundle: Bundle
+    losses: Float[Tensor, " S"]
+
+
+@torch.no_grad()
+def levenberg_marquardt(
+    bundle: Bundle, data: Data, loss: Loss, smoothing: Smoothing, moves: Moves, damping: float = 1e-2
+) -> Iterator[State]:
+    """Yield the state after each step, for as long as the caller asks for more.
+
+    A network whose step fails keeps its parameters and is damped more; a non-finite trial is a failed step.
+    """
+    damp = torch.full((bundle.count,), damping, dtype=data.x.dtype)
+    growth = torch.full_like(damp, 2.0)
+    step = 0
+    fresh = True
+    while True:
+        if step < moves.steps and step % 2 == 0:
+            bundle = bundle.moved(data.x, first=moves.first, uniform=moves.uniform, margin=moves.margin)
+            fresh = True
+        if fresh:
+            penalty = assembled(bundle, penalty_blocks(bundle, data.x), smoothing.strength, smoothing.ridge)
+            losses = bundle.losses(data, loss)
+            fresh = False
+        parameters = bundle.flat()
+        pulled = _times(penalty, parameters)
+        gradient, hessian = bundle.normal_equations(data, loss)
+        gradient, hessian = gradient + 2 * pulled, hessian + 2 * penalty
+        objective = losses + (parameters * pulled).sum(1)
+        for _ in range(MOST_TRIALS):
+            change = _damped_step(gradient, hessian, damp)
+            trial = bundle.with_flat(parameters + change)
+            trial_losses = trial.losses(data, loss)
+            trial_objective = trial_losses + ((parameters + change) * _times(penalty, parameters + change)).sum(1)
+            predicted = -(gradient * change).sum(1) - (change * _times(hessian, change)).sum(1) / 2
+            better = trial_objective < objective
+            gain = torch.where(better, (objective - trial_objective) / predicted.clamp_min(1e-300), 0.0)
+            eased = (1 - (2 * gain - 1) ** 3).clamp(1 / 3, 2)
+            damp = torch.where(better, damp * eased, damp * growth).clamp(1e-16, 1e10)
+            growth = torch.where(better, 2.0, (2 * growth).clamp(max=64))
+            if bool(better.any()):
+                break
+        bundle = bundle.with_flat(torch.where(better.unsqueeze(1), parameters + change, parameters))
+        losses = torch.where(better, trial_losses, losses)
+        step += 1
+        yield State(bundle, losses)
+
+
+MOST_TRIALS = 8
+"""Dampings tried before a step is given up; with several networks one success is enough to go on."""
+
+
+def _times(matrix: Float[Tensor, "S P P"], vector: Float[Tensor, "S P"]) -> Float[Tensor, "S P"]:
+    return torch.bmm(matrix, vector.unsqueeze(-1)).squeeze(-1)
+
+
+def _damped_step(
+    gradient: Float[Tensor, "S P"], hessian: Float[Tensor, "S P P"], damp: Float[Tensor, " S"]
+) -> Float[Tensor, "S P"]:
+    """Solve the damped equations; a network whose matrix is not positive definite gets no step."""
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    scale = diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
+    factor, failed = torch.linalg.cholesky_ex(hessian + torch.diag_embed(damp.unsqueeze(1) * scale))
+    change = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+    usable = (failed == 0) & torch.isfinite(change).all(1)
+    return torch.where(usable.unsqueeze(1), change, torch.zeros_like(change))

@@ -1,0 +1,63 @@
+"""A penalty on rough edge functions, which makes more intervals than samples harmless.
+
+The roughness of an edge phi is the integral of its squared derivative of order q over the domain, with the domain's
+length taken as 2 and the variance of the node it feeds as 1: it depends neither on units nor on the number of
+intervals. For B-splines q is one above the degree, where the derivative lives in the jumps at the knots (P-splines,
+Eilers and Marx 1996): a single polynomial over the whole domain costs nothing, and where there are no data the
+neighbouring piece goes on. Smooth bases take q = 3.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from superpose.bases import Basis, BSpline
+from superpose.fitting.bundle import Bundle
+from superpose.fitting.stages import KANStage
+from superpose.grids import gauss_points
+
+
+def roughness(basis: Basis) -> Float[Tensor, "inputs num num"]:
+    """Quadratic form of the roughness of a function in its coefficients, for every input."""
+    low, high = basis.domain.unbind(-1)
+    half = ((high - low) / 2).unsqueeze(-1)
+    if isinstance(basis, BSpline):
+        points = basis.breakpoints
+        widths = points.diff(dim=1)
+        top = basis(((points[:, :-1] + points[:, 1:]) / 2).T, order=basis.degree).transpose(0, 1)
+        rows = top.diff(dim=1)
+        weights = half ** (2 * basis.degree + 1) / ((widths[:, 1:] + widths[:, :-1]) / 2)
+    else:
+        nodes, weights = gauss_points(basis.breakpoints, 2 * basis.num)
+        rows = basis(nodes.T, order=3).transpose(0, 1)
+        weights = weights * half**5
+    return rows.transpose(1, 2) @ (rows * weights.unsqueeze(-1))
+
+
+def penalty_blocks(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S O I J J"] | None]:
+    """The penalty of every edge, as a quadratic form in its base weight and coefficients; None for a perceptron."""
+    values = bundle.hidden(x)
+    blocks: list[Tensor | None] = []
+    for stage, output in zip(bundle.stages, values[1:], strict=True):
+        if not isinstance(stage, KANStage):
+            blocks.append(None)
+            continue
+        form = roughness(stage.basis).view(bundle.count, 1, stage.inputs, stage.basis.num, stage.basis.num)
+        spread = output.var(1, correction=0).clamp_min(1e-12)[:, :, None, None, None]
+        blocks.append(torch.nn.functional.pad(form / spread, (1, 0, 1, 0)))
+    return blocks
+
+
+def assembled(bundle: Bundle, blocks: list[Tensor | None], strength: float, ridge: float) -> Float[Tensor, "S P P"]:
+    """The whole penalty as one quadratic form in all parameters."""
+    size = sum(matrix[0].numel() for matrix in bundle.matrices)
+    whole = bundle.matrices[0].new_zeros(bundle.count, size, size)
+    whole.diagonal(dim1=1, dim2=2).add_(ridge)
+    start = 0
+    for matrix, stage, block in zip(bundle.matrices, bundle.stages, blocks, strict=True):
+        if block is not None:
+            for edge in range(matrix[0].numel() // stage.per_input):
+                part = slice(start + edge * stage.per_input, start + (edge + 1) * stage.per_input)
+                whole[:, part, part] += strength * block[:, edge // stage.inputs, edge % stage.inputs]
+        start += matrix[0].numel()
+    return whole

@@ -1,0 +1,188 @@
+"""The one verb: fit a network to a table."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from superpose.fitting.adam import adam
+from superpose.fitting.bundle import Bundle, Data
+from superpose.fitting.lbfgs import lbfgs
+from superpose.fitting.levenberg_marquardt import Moves, Smoothing, levenberg_marquardt
+from superpose.fitting.losses import Loss
+from superpose.fitting.problem import as_data, chosen_loss, is_fresh, scaled, set_scaling_
+from superpose.fitting.starts import best_start
+from superpose.fitting.watch import Candidate, Record, Watch
+from superpose.models import KAN, Network
+
+Solver = Literal["auto", "lm", "lbfgs", "adam"]
+
+MOST_WORK = 2e10
+"""Multiplications in one Gauss-Newton matrix up to which `solver="auto"` takes Levenberg-Marquardt: about a second."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` gives back.
+
+    Attributes:
+        model: The best network seen: by the validation loss where there is one, else by the training loss.
+        history: One record per step.
+        solver: The solver that ran.
+        stopped: Why it ended: "finished", "time" or "interrupted".
+        seconds: How long it took.
+    """
+
+    model: Network
+    history: list[Record]
+    solver: str
+    stopped: str
+    seconds: float
+    loss: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Fit of {self.model!r}: loss {self.loss:.3e} after {len(self.history)} steps of {self.solver} "
+            f"in {self.seconds:.1f} s ({self.stopped})"
+        )
+
+
+def fit(  # noqa: PLR0913 - one verb for users, who name what they change
+    model: Network,
+    x: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    validation: float | Sequence[Any] | None = None,
+    loss: str | Loss | Callable[[Tensor, Tensor], Tensor] = "mse",
+    solver: Solver = "auto",
+    intervals: Sequence[int] | Literal["auto"] | None = None,
+    smoothing: float = 1e-18,
+    starts: int | None = None,
+    max_iter: int | None = None,
+    max_time: float | None = None,
+    seed: int = 0,
+    verbose: int = 0,
+) -> Fit:
+    """Fit a network to a table held in memory and return the best one seen; `model` stays as it is."""
+    if solver not in get_args(Solver):
+        raise ValueError(f"solver is {solver!r}; choose one of {', '.join(get_args(Solver))}.")
+    loss = chosen_loss(loss, model)
+    generator = torch.Generator().manual_seed(seed)
+    model, fresh = copy.deepcopy(model), is_fresh(model)
+    train, held_out = _split(as_data(model, loss, x, y, sample_weight), model, loss, validation, generator)
+    set_scaling_(model, train, loss)
+    train = scaled(model, train, loss)
+    held_out = None if held_out is None else scaled(model, held_out, loss)
+    solver = _chosen_solver(model, train, loss) if solver == "auto" else solver
+    if solver == "lm" and not loss.second_order:
+        raise ValueError("Levenberg-Marquardt needs a named loss; for a function of your own choose 'lbfgs' or 'adam'.")
+    watch = Watch(solver, held_out, max_time, verbose)
+    stopped = "finished"
+    try:
+        if solver == "lm":
+            start = best_start(model, train, loss, starts if fresh else 1, generator, watch)
+            _run_stages(model, start, train, loss, _schedule(model, intervals), smoothing, max_iter or 12, watch)
+        else:
+            steps = adam(model, train, loss, generator) if solver == "adam" else lbfgs(model, train, loss)
+            _run(steps, max_iter or (100 if solver == "adam" else 500), watch)
+    except KeyboardInterrupt:
+        if watch.best is None:
+            raise
+        stopped = "interrupted"
+    finally:
+        watch.close()
+    stopped = "time" if watch.done and stopped == "finished" else stopped
+    return Fit(watch.best, watch.history, solver, stopped, watch.seconds, watch.best_loss)
+
+
+PATIENCE = 10
+"""Steps without a better validation loss after which a first-order fit ends."""
+
+GAIN = 0.95
+"""Share of the held-out loss that is left when finer grids are worth going on with."""
+
+
+def _run(steps: Iterator[Candidate], most: int, watch: Watch) -> None:
+    since = 0
+    for candidate in islice(steps, most):
+        since = 0 if watch.see(candidate) else since + 1
+        if watch.done or (watch.held_out is not None and since >= PATIENCE):
+            break
+
+
+def _run_stages(
+    model: Network,
+    bundle: Bundle,
+    train: Data,
+    loss: Loss,
+    schedule: Iterator[int],
+    smoothing: float,
+    most: int,
+    watch: Watch,
+) -> None:
+    """Levenberg-Marquardt on finer and finer grids, until the held-out loss no longer gains."""
+    margin = max(0.01, min(0.12, 12 / len(train)))
+    for stage, intervals in enumerate(schedule):
+        if intervals != bundle.intervals:
+            bundle = bundle.refined(intervals)
+        before = watch.best_loss
+        moves = Moves(most // 2 if isinstance(model, KAN) else 0, margin=margin)
+        damping = 1e-2 if stage == 0 else 1e-4
+        for state in islice(levenberg_marquardt(bundle, train, loss, Smoothing(smoothing), moves, damping), most):
+            bundle = state.bundle
+            watch.see(_candidate(model, bundle, float(state.losses[0]), loss))
+            if watch.done:
+                return
+        if stage and watch.held_out is not None and watch.best_loss > GAIN * before:
+            return
+
+
+def _candidate(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Candidate:
+    return Candidate(
+        train_loss,
+        bundle.intervals,
+        lambda data: float(bundle.losses(data, loss)[0]),
+        lambda: bundle.written_to(model),
+    )
+
+
+def _schedule(model: Network, intervals: Sequence[int] | str | None) -> Iterator[int]:
+    """Sizes of the grids to go through."""
+    if not isinstance(model, KAN):
+        return iter([0])
+    own = model.layers[0].basis.size
+    if intervals is None:
+        return iter([own])
+    if intervals == "auto":
+        return iter([own * 2**power for power in range(6)])
+    return iter([int(size) for size in intervals])
+
+
+def _chosen_solver(model: Network, train: Data, loss: Loss) -> str:
+    """Second order where a Gauss-Newton matrix is cheap, quasi-Newton for mid-size tables, Adam for large ones."""
+    work = len(train) * model.widths[-1] * model.num_parameters**2
+    if loss.second_order and work <= MOST_WORK:
+        return "lm"
+    return "lbfgs" if len(train) * model.num_parameters <= MOST_WORK**0.5 * 100 else "adam"
+
+
+def _split(
+    data: Data, model: Network, loss: Loss, validation: float | Sequence[Any] | None, generator: torch.Generator
+) -> tuple[Data, Data | None]:
+    """Training and held-out rows."""
+    if validation is None:
+        return data, None
+    if not isinstance(validation, float):
+        return data, as_data(model, loss, *validation)
+    if not 0 < validation < 1:
+        raise ValueError(f"validation is {validation}; a share must lie between 0 and 1.")
+    held = round(validation * len(data))
+    if held < 1 or held >= len(data):
+        raise ValueError(f"validation={validation} of {len(data)} rows leaves no rows to {'judge by' if held < 1 else 'fit'}.")
+    order = torch.randperm(len(data), generator=generator)
+    return data.rows(order[held:]), data.rows(order[:held])

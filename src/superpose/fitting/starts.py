@@ -1,0 +1,67 @@
+"""Many short fits from different starts, of which the best goes on.
+
+Networks of minimal shape end in bad minima from most starts. Short fits on a part of the data, side by side, find a
+good start: a round fits `ROUND` networks briefly, drops all but a quarter, and fits those again. Further rounds follow
+while the best is not yet near its data.
+"""
+
+import copy
+from itertools import islice
+
+import torch
+
+from superpose.fitting.bundle import Bundle, Data
+from superpose.fitting.levenberg_marquardt import Moves, Smoothing, State, levenberg_marquardt
+from superpose.fitting.losses import Loss
+from superpose.fitting.watch import Watch
+from superpose.layers import variance_preserving
+from superpose.models import KAN, Network
+
+ROUND = 16
+MOST_STARTS = 64
+ROWS = 600
+STEPS = 16
+NEAR = 1e-3
+"""Mean squared error of standardised targets below which a start is good enough."""
+
+
+def best_start(
+    model: Network, train: Data, loss: Loss, starts: int | None, generator: torch.Generator, watch: Watch
+) -> Bundle:
+    """The most promising of several fresh starts, the model itself among them."""
+    if starts == 1:
+        return Bundle.of([model])
+    part = train if len(train) <= ROWS else train.rows(torch.randperm(len(train), generator=generator)[:ROWS])
+    left = MOST_STARTS if starts is None else starts
+    best: tuple[float, Bundle] | None = None
+    first = [model]
+    while left > 0 and not (best and (watch.done or best[0] < NEAR)):
+        count = min(left, ROUND)
+        bundle = Bundle.of([*first, *(_fresh(model, generator) for _ in range(count - len(first)))])
+        bundle, losses = _short_fit(bundle, part, loss, watch)
+        bundle, losses = _short_fit(bundle.picked(losses.argsort()[: max(1, count // 4)]), part, loss, watch)
+        leader = int(losses.argmin())
+        if best is None or float(losses[leader]) < best[0]:
+            best = float(losses[leader]), bundle.picked(torch.tensor([leader]))
+        left, first = left - count, []
+    return best[1]
+
+
+def _short_fit(bundle: Bundle, data: Data, loss: Loss, watch: Watch) -> tuple[Bundle, torch.Tensor]:
+    steps = levenberg_marquardt(bundle, data, loss, Smoothing(1e-8, 1e-12), Moves(STEPS, uniform=1.0))
+    state = State(bundle, bundle.losses(data, loss))
+    for state in islice(steps, STEPS):
+        if watch.done:
+            break
+    return state.bundle, state.losses.nan_to_num(float("inf"))
+
+
+def _fresh(model: Network, generator: torch.Generator) -> Network:
+    """The same network with new parameters."""
+    new = copy.deepcopy(model)
+    for layer in new.layers:
+        if isinstance(new, KAN):
+            variance_preserving(layer, generator)
+        else:
+            torch.nn.init.xavier_normal_(layer.weight, generator=generator)
+    return new

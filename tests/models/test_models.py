@@ -1,9 +1,13 @@
 """The two networks: shapes, counts, messages and where their randomness comes from."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
 
 from superpose.bases import Bernstein, BSpline, Chebyshev, Fourier, Gaussian, Legendre, Wavelet
 from superpose.layers import power_law
@@ -144,6 +148,27 @@ def test_a_few_steps_of_training_help(basis, generator):
     start = loss().item()
     optimizer.step(loss)
     assert loss().item() < 0.1 * start
+
+
+@bases
+def test_many_networks_at_once(basis):
+    """An ensemble of networks with placements of their own, stacked and mapped over."""
+    models = [KAN((2, 3, 1), basis) for _ in range(3)]
+    for scale, model in enumerate(models, 1):
+        layer = model.layers[0]
+        layer.basis = layer.basis.at(scale * layer.basis.breakpoints)
+    parameters, buffers = stack_module_state(models)
+    x = 4 * torch.rand(5, 2) - 2
+    out = vmap(lambda p, b: functional_call(models[0], (p, b), (x,)))(parameters, buffers)
+    torch.testing.assert_close(out, torch.stack([model(x) for model in models]))
+
+
+@networks
+def test_a_network_survives_copying_and_pickling(network):
+    model = network((2, 3, 1))
+    x = torch.rand(5, 2)
+    assert torch.equal(copy.deepcopy(model)(x), model(x))
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))  # noqa: S301
 
 
 def test_an_empty_activation_is_an_activation():

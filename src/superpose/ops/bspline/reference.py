@@ -72,8 +72,7 @@ def insertion_matrix(
     """
     bases, old_bases = new.shape[-1] - degree - 1, old.shape[-1] - degree - 1
     column = torch.arange(bases, device=new.device)
-    start = column.clamp(degree, bases - 1)
-    piece = interval_index((new[:, start] + new[:, start + 1]).T / 2, old, degree).T
+    piece = interval_index((new[:, column] + new[:, column + 1]).T / 2, old, degree).T
     rows = piece.unsqueeze(-1) + torch.arange(-degree, 1, device=old.device)
     net = torch.eye(old_bases, dtype=old.dtype, device=old.device)[rows]
     for level in range(1, degree + 1):

@@ -25,8 +25,8 @@ class Wavelet(DomainBasis):
         extrapolation: What happens outside the domain, see `Basis`.
 
     Example:
-        >>> Wavelet(levels=2)(torch.tensor([[0.0]]))
-        tensor([[[ 1.0000,  0.8673, -0.0000, -0.0000]]])
+        >>> Wavelet(levels=1)(torch.tensor([[0.0]]))
+        tensor([[[1.0000, 0.8673]]])
     """
 
     def __init__(self, levels: int = 3, extrapolation: Extrapolation = "linear") -> None:

@@ -94,7 +94,11 @@ def placement(
     mixed = uniform * even + (1 - uniform) * _quantiles(ordered, share).T
     least = LEAST_GAP * width.unsqueeze(-1) / (points.shape[1] - 1)
     gaps = torch.maximum(mixed.diff(dim=1), least)
-    gaps = gaps / gaps.sum(1, keepdim=True).clamp_min(torch.finfo(gaps.dtype).tiny) * (width * (1 + 2 * margin)).unsqueeze(-1)
+    gaps = (
+        gaps
+        / gaps.sum(1, keepdim=True).clamp_min(torch.finfo(gaps.dtype).tiny)
+        * (width * (1 + 2 * margin)).unsqueeze(-1)
+    )
     start = (low - margin * width).unsqueeze(-1)
     moved = torch.cat([start, start + gaps.cumsum(1)], 1)
     # Below this spread the knots could no longer be told apart in the arithmetic of the model.
@@ -128,7 +132,9 @@ def gauss_points(
     return (breakpoints[:, :-1, None] + widths * (nodes + 1) / 2).flatten(1), (widths * weights / 2).flatten(1)
 
 
-def _quantiles(ordered: Float[Tensor, "samples inputs"], share: Float[Tensor, " points"]) -> Float[Tensor, "points inputs"]:
+def _quantiles(
+    ordered: Float[Tensor, "samples inputs"], share: Float[Tensor, " points"]
+) -> Float[Tensor, "points inputs"]:
     position = share * (len(ordered) - 1)
     below = position.long().clamp(max=max(len(ordered) - 2, 0))
     above = (below + 1).clamp(max=len(ordered) - 1)

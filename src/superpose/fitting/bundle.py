@@ -22,11 +22,12 @@ CHUNK = 2**23
 
 @dataclass(frozen=True)
 class Data:
-    """Scaled inputs, targets and weights that sum to one."""
+    """Inputs, targets and weights that sum to one; `total` is what they summed to, the number of observations."""
 
     x: Float[Tensor, "N inputs"]
     y: Tensor
     weight: Float[Tensor, " N"]
+    total: float
 
     def __len__(self) -> int:
         return len(self.x)
@@ -34,7 +35,8 @@ class Data:
     def rows(self, index: Tensor | slice) -> "Data":
         """A part of the data, its weights summing to one again."""
         weight = self.weight[index]
-        return Data(self.x[index], self.y[index], weight / weight.sum())
+        share = float(weight.sum())
+        return Data(self.x[index], self.y[index], weight / share, self.total * share)
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,7 @@ class Bundle:
                 adjoint = self.stages[layer].pulled_back(adjoint, self.matrices[layer], slopes[layer])
         return value, torch.cat(blocks[::-1], -1)
 
-    def normal_equations(
-        self, data: Data, loss: Loss
-    ) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
+    def normal_equations(self, data: Data, loss: Loss) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
         """Gradient and Gauss-Newton matrix of the mean loss, gathered over pieces of the data."""
         size = sum(matrix[0].numel() for matrix in self.matrices)
         gradient = data.x.new_zeros(self.count, size)

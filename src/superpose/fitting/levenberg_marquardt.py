@@ -14,14 +14,18 @@ from torch import Tensor
 
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.losses import Loss
-from superpose.fitting.roughness import assembled, penalty_blocks
+from superpose.fitting.roughness import assembled, evidence, penalty_blocks, rank
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Strength of the roughness penalty and of a ridge on all parameters, relative to a loss of order one."""
+    """The roughness penalty, relative to a loss of order one, and a ridge that only keeps arithmetic in bounds.
 
-    strength: float
+    A learned strength starts at `strength` and follows the evidence of the data.
+    """
+
+    strength: float = 1e-8
+    learned: bool = True
     ridge: float = 1e-16
 
 
@@ -41,6 +45,7 @@ class State:
 
     bundle: Bundle
     losses: Float[Tensor, " S"]
+    strength: Float[Tensor, " S"]
 
 
 @torch.no_grad()
@@ -55,17 +60,32 @@ def levenberg_marquardt(
     growth = torch.full_like(damp, 2.0)
     step = 0
     fresh = True
+    strength = torch.full_like(damp, smoothing.strength)
+    directions = rank(bundle)
     while True:
         if step < moves.steps and step % 2 == 0:
             bundle = bundle.moved(data.x, first=moves.first, uniform=moves.uniform, margin=moves.margin)
             fresh = True
         if fresh:
-            penalty = assembled(bundle, penalty_blocks(bundle, data.x), smoothing.strength, smoothing.ridge)
+            roughness = assembled(bundle, penalty_blocks(bundle, data.x))
             losses = bundle.losses(data, loss)
             fresh = False
         parameters = bundle.flat()
-        pulled = _times(penalty, parameters)
         gradient, hessian = bundle.normal_equations(data, loss)
+        if smoothing.learned and directions and step:
+            strength = evidence(
+                strength,
+                roughness,
+                hessian,
+                (parameters * _times(roughness, parameters)).sum(1),
+                losses,
+                directions,
+                data.total * bundle.matrices[-1].shape[1] ** (not loss.noise_known),
+                loss.noise_known,
+            )
+        penalty = strength[:, None, None] * roughness
+        penalty.diagonal(dim1=1, dim2=2).add_(smoothing.ridge)
+        pulled = _times(penalty, parameters)
         gradient, hessian = gradient + 2 * pulled, hessian + 2 * penalty
         objective = losses + (parameters * pulled).sum(1)
         for _ in range(MOST_TRIALS):
@@ -84,7 +104,7 @@ def levenberg_marquardt(
         bundle = bundle.with_flat(torch.where(better.unsqueeze(1), parameters + change, parameters))
         losses = torch.where(better, trial_losses, losses)
         step += 1
-        yield State(bundle, losses)
+        yield State(bundle, losses, strength)
 
 
 MOST_TRIALS = 8

@@ -15,6 +15,8 @@ class Loss(ABC):
     """A mean over samples of a function of outputs and targets."""
 
     second_order = True
+    noise_known = False
+    """Whether the loss is a negative log-likelihood as it stands, with no noise level to learn."""
 
     @abstractmethod
     def values(self, outputs: Float[Tensor, "*S N K"], targets: Tensor) -> Float[Tensor, "*S N"]:
@@ -70,6 +72,8 @@ class Huber(Loss):
 
 class CrossEntropy(Loss):
     """Negative log-likelihood of the true class; outputs are logits, targets class numbers."""
+
+    noise_known = True
 
     def values(self, outputs: Float[Tensor, "*S N K"], targets: Tensor) -> Float[Tensor, "*S N"]:
         picked = targets.expand(outputs.shape[:-1]).unsqueeze(-1)

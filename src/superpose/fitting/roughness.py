@@ -48,16 +48,71 @@ def penalty_blocks(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> list[Float[T
     return blocks
 
 
-def assembled(bundle: Bundle, blocks: list[Tensor | None], strength: float, ridge: float) -> Float[Tensor, "S P P"]:
+def assembled(bundle: Bundle, blocks: list[Tensor | None]) -> Float[Tensor, "S P P"]:
     """The whole penalty as one quadratic form in all parameters."""
     size = sum(matrix[0].numel() for matrix in bundle.matrices)
     whole = bundle.matrices[0].new_zeros(bundle.count, size, size)
-    whole.diagonal(dim1=1, dim2=2).add_(ridge)
     start = 0
     for matrix, stage, block in zip(bundle.matrices, bundle.stages, blocks, strict=True):
         if block is not None:
             for edge in range(matrix[0].numel() // stage.per_input):
                 part = slice(start + edge * stage.per_input, start + (edge + 1) * stage.per_input)
-                whole[:, part, part] += strength * block[:, edge // stage.inputs, edge % stage.inputs]
+                whole[:, part, part] = block[:, edge // stage.inputs, edge % stage.inputs]
         start += matrix[0].numel()
     return whole
+
+
+def rank(bundle: Bundle) -> int:
+    """Number of directions of one network's parameters that the penalty sees."""
+    free = sum(_unseen(stage.basis) * matrix[0].numel() // stage.per_input for stage, matrix in _kan_layers(bundle))
+    return sum(matrix[0].numel() for _, matrix in _kan_layers(bundle)) - free
+
+
+def evidence(
+    strength: Float[Tensor, " S"],
+    penalty: Float[Tensor, "S P P"],
+    hessian: Float[Tensor, "S P P"],
+    roughness: Float[Tensor, " S"],
+    losses: Float[Tensor, " S"],
+    directions: int,
+    observations: float,
+    noise_known: bool,
+) -> Float[Tensor, " S"]:
+    """The strength that maximises the evidence of the data, one step of the fixed-point iteration.
+
+    MacKay 1992 (Bayesian interpolation, eqs. 4.8 to 4.11) with the Gauss-Newton matrix for the Hessian (Foresee and Hagan 1997):
+    the strength is the noise variance times the number of penalised directions the data determine, over the
+    roughness. Without noise it goes to zero by itself; with more parameters than data it stays where the data allow.
+
+    Args:
+        strength: Present strength of each network.
+        penalty: Roughness as a quadratic form in the parameters.
+        hessian: Gauss-Newton matrix of the mean loss, penalty not included.
+        roughness: Present roughness of each network.
+        losses: Present mean loss.
+        directions: Rank of the penalty.
+        observations: Number of observed values, by weight.
+        noise_known: Whether the loss is a negative log-likelihood with nothing to scale, such as cross-entropy.
+    """
+    whole = hessian + 2 * strength[:, None, None] * penalty
+    diagonal = whole.diagonal(dim1=1, dim2=2)
+    whole = whole + torch.diag_embed(1e-12 * diagonal.amax(1, keepdim=True).expand_as(diagonal))
+    factor, failed = torch.linalg.cholesky_ex(whole)
+    inverse = torch.cholesky_inverse(factor)
+    penalised = directions - 2 * strength * (inverse * penalty).sum((1, 2))
+    used = (inverse * hessian).sum((1, 2))
+    noise = losses * observations / (observations - used).clamp_min(0.05 * observations)
+    scale = torch.full_like(noise, 0.5) if noise_known else noise
+    better = scale * penalised.clamp_min(1e-3) / (observations * roughness.clamp_min(1e-300))
+    better = torch.minimum(torch.maximum(better, strength / 100), strength * 100).clamp(1e-18, 1e6)
+    return torch.where((failed == 0) & torch.isfinite(better), better, strength)
+
+
+def _unseen(basis: Basis) -> int:
+    """Directions of an edge without roughness: the base function and the polynomials below the penalised derivative."""
+    return 1 + (basis.degree + 1 if isinstance(basis, BSpline) else 3)
+
+
+def _kan_layers(bundle: Bundle) -> list[tuple[KANStage, Tensor]]:
+    pairs = zip(bundle.stages, bundle.matrices, strict=True)
+    return [(stage, matrix) for stage, matrix in pairs if isinstance(stage, KANStage)]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, get_args
 
@@ -14,7 +14,7 @@ from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.lbfgs import lbfgs
 from superpose.fitting.levenberg_marquardt import Moves, Smoothing, levenberg_marquardt
 from superpose.fitting.losses import Loss
-from superpose.fitting.problem import as_data, chosen_loss, is_fresh, scaled, set_scaling_
+from superpose.fitting.problem import as_data, chosen_loss, is_fresh, reach, scaled, set_scaling_
 from superpose.fitting.starts import best_start
 from superpose.fitting.watch import Candidate, Record, Watch
 from superpose.models import KAN, Network
@@ -61,7 +61,7 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
     loss: str | Loss | Callable[[Tensor, Tensor], Tensor] = "mse",
     solver: Solver = "auto",
     intervals: Sequence[int] | Literal["auto"] | None = None,
-    smoothing: float = 1e-18,
+    smoothing: float | Literal["auto"] = "auto",
     starts: int | None = None,
     max_iter: int | None = None,
     max_time: float | None = None,
@@ -86,7 +86,8 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
     try:
         if solver == "lm":
             start = best_start(model, train, loss, starts if fresh else 1, generator, watch)
-            _run_stages(model, start, train, loss, _schedule(model, intervals), smoothing, max_iter or 12, watch)
+            penalty = Smoothing() if smoothing == "auto" else Smoothing(smoothing, learned=False)
+            _run_stages(model, start, train, loss, _schedule(model, intervals), penalty, max_iter or 14, watch)
         else:
             steps = adam(model, train, loss, generator) if solver == "adam" else lbfgs(model, train, loss)
             _run(steps, max_iter or (100 if solver == "adam" else 500), watch)
@@ -121,23 +122,24 @@ def _run_stages(
     train: Data,
     loss: Loss,
     schedule: Iterator[int],
-    smoothing: float,
+    smoothing: Smoothing,
     most: int,
     watch: Watch,
 ) -> None:
     """Levenberg-Marquardt on finer and finer grids, until the held-out loss no longer gains."""
-    margin = max(0.01, min(0.12, 12 / len(train)))
+    margin = reach(len(train))
     for stage, intervals in enumerate(schedule):
         if intervals != bundle.intervals:
             bundle = bundle.refined(intervals)
         before = watch.best_loss
         moves = Moves(most // 2 if isinstance(model, KAN) else 0, margin=margin)
         damping = 1e-2 if stage == 0 else 1e-4
-        for state in islice(levenberg_marquardt(bundle, train, loss, Smoothing(smoothing), moves, damping), most):
+        for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, moves, damping), most):
             bundle = state.bundle
             watch.see(_candidate(model, bundle, float(state.losses[0]), loss))
             if watch.done:
                 return
+        smoothing = replace(smoothing, strength=float(state.strength[0]))
         if stage and watch.held_out is not None and watch.best_loss > GAIN * before:
             return
 
@@ -183,6 +185,8 @@ def _split(
         raise ValueError(f"validation is {validation}; a share must lie between 0 and 1.")
     held = round(validation * len(data))
     if held < 1 or held >= len(data):
-        raise ValueError(f"validation={validation} of {len(data)} rows leaves no rows to {'judge by' if held < 1 else 'fit'}.")
+        raise ValueError(
+            f"validation={validation} of {len(data)} rows leaves no rows to {'judge by' if held < 1 else 'fit'}."
+        )
     order = torch.randperm(len(data), generator=generator)
     return data.rows(order[held:]), data.rows(order[:held])

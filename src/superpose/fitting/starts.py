@@ -48,8 +48,9 @@ def best_start(
 
 
 def _short_fit(bundle: Bundle, data: Data, loss: Loss, watch: Watch) -> tuple[Bundle, torch.Tensor]:
-    steps = levenberg_marquardt(bundle, data, loss, Smoothing(1e-8, 1e-12), Moves(STEPS, uniform=1.0))
-    state = State(bundle, bundle.losses(data, loss))
+    steps = levenberg_marquardt(
+        bundle, data, loss, Smoothing(1e-8, learned=False, ridge=1e-12), Moves(STEPS, uniform=1.0)
+    )
     for state in islice(steps, STEPS):
         if watch.done:
             break

@@ -63,6 +63,7 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
     intervals: Sequence[int] | Literal["auto"] | None = None,
     smoothing: float | Literal["auto"] = "auto",
     starts: int | None = None,
+    move: bool = True,
     max_iter: int | None = None,
     max_time: float | None = None,
     seed: int = 0,
@@ -73,9 +74,10 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
         raise ValueError(f"solver is {solver!r}; choose one of {', '.join(get_args(Solver))}.")
     loss = chosen_loss(loss, model)
     generator = torch.Generator().manual_seed(seed)
-    model, fresh = copy.deepcopy(model), is_fresh(model)
+    model, fresh = copy.deepcopy(model), move and is_fresh(model)
     train, held_out = _split(as_data(model, loss, x, y, sample_weight), model, loss, validation, generator)
-    set_scaling_(model, train, loss)
+    if move:  # otherwise units and grids stay as they are, for data that come in parts
+        set_scaling_(model, train, loss)
     train = scaled(model, train, loss)
     held_out = None if held_out is None else scaled(model, held_out, loss)
     solver = _chosen_solver(model, train, loss) if solver == "auto" else solver
@@ -87,7 +89,9 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
         if solver == "lm":
             start = best_start(model, train, loss, starts if fresh else 1, generator, watch)
             penalty = Smoothing() if smoothing == "auto" else Smoothing(smoothing, learned=False)
-            _run_stages(model, start, train, loss, _schedule(model, intervals), penalty, max_iter or 14, watch)
+            _run_stages(
+                model, start, train, loss, _schedule(model, intervals), penalty, max_iter or 14, watch, move=move
+            )
         else:
             steps = adam(model, train, loss, generator) if solver == "adam" else lbfgs(model, train, loss)
             _run(steps, max_iter or (100 if solver == "adam" else 500), watch)
@@ -116,7 +120,7 @@ def _run(steps: Iterator[Candidate], most: int, watch: Watch) -> None:
             break
 
 
-def _run_stages(
+def _run_stages(  # noqa: PLR0913 - the whole state of a fit
     model: Network,
     bundle: Bundle,
     train: Data,
@@ -125,6 +129,8 @@ def _run_stages(
     smoothing: Smoothing,
     most: int,
     watch: Watch,
+    *,
+    move: bool,
 ) -> None:
     """Levenberg-Marquardt on finer and finer grids, until the held-out loss no longer gains."""
     margin = reach(len(train))
@@ -132,7 +138,7 @@ def _run_stages(
         if intervals != bundle.intervals:
             bundle = bundle.refined(intervals)
         before = watch.best_loss
-        moves = Moves(most // 2 if isinstance(model, KAN) else 0, margin=margin)
+        moves = Moves(most // 2 if move and isinstance(model, KAN) else 0, margin=margin)
         damping = 1e-2 if stage == 0 else 1e-4
         for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, moves, damping), most):
             bundle = state.bundle

@@ -47,7 +47,8 @@ def assert_equal(loaded, model):
         assert state[name].equal(tensor), name
     assert [p.requires_grad for p in loaded.parameters()] == [True] * len(list(model.parameters()))
     x = torch.linspace(-2, 2, 5 * model.widths[0], dtype=next(model.parameters()).dtype).view(5, -1)
-    assert loaded(x).equal(model(x))
+    # Half precision overflows to the same NaN on both sides.
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 import csv
 from importlib.resources import files
+from typing import Any
 
 NUMBERS = ("central_mass_kg", "semi_major_axis_km", "period_days")
 
 
-def solar_system() -> dict[str, list[str] | list[float]]:
+def solar_system() -> dict[str, list[Any]]:
     """Orbits of 69 planets, dwarf planets and moons, as columns of equal length.
 
     Text: `name`, `central_body`, `kind` (planet, dwarf planet, moon). Numbers: `central_mass_kg`,

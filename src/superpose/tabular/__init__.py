@@ -1,0 +1,10 @@
+"""From a table in a file to a judged model in a file: what the command line does, without the printing."""
+
+from superpose.tabular.inputs import Inputs as Inputs
+from superpose.tabular.pipeline import Job as Job
+from superpose.tabular.pipeline import Pipeline as Pipeline
+from superpose.tabular.pipeline import fit_pipeline as fit_pipeline
+from superpose.tabular.pipeline import is_pipeline as is_pipeline
+from superpose.tabular.pipeline import prepare as prepare
+from superpose.tabular.reading import InputError as InputError
+from superpose.tabular.reading import read_table as read_table

@@ -1,0 +1,108 @@
+"""Tables in files, and errors that say what to do about them."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+MISSING_MARKS = ["?"]
+"""What stands for a missing value in a CSV file, besides what pandas takes for one ("", NA, NaN, null, ...)."""
+
+
+class InputError(Exception):
+    """Something about the input that the user can put right; the message is one or two sentences for them."""
+
+
+def read_table(path: str, text: Collection[str] = ()) -> Any:
+    """The table in a CSV or Parquet file, as a pandas data frame with strings as column names.
+
+    Args:
+        path: The file. What is in it decides, not its name; CSV may use commas, semicolons or tabs.
+        text: Columns to read as text, even if all their values look like numbers.
+
+    Raises:
+        InputError: If there is no such file, or no table with rows in it.
+    """
+    import pandas as pd
+
+    start = _start(Path(path))
+    try:
+        if start.startswith(b"PAR1"):
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(
+                path,
+                sep=_separator(start.decode("utf-8-sig", errors="ignore")),
+                encoding="utf-8-sig",
+                skipinitialspace=True,
+                na_values=MISSING_MARKS,
+                dtype={name: "str" for name in text},
+                low_memory=False,
+            )
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is neither Parquet nor text in UTF-8; save the table as CSV in UTF-8.") from None
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} cannot be read as a table: {reason}.") from None
+    frame.columns = frame.columns.map(str)
+    if frame.empty:
+        raise InputError(f"{path} has a header but no rows below it.")
+    return frame
+
+
+def require_columns(frame: Any, names: Iterable[str], purpose: str) -> None:
+    """Raise an `InputError` that lists near names if the table lacks one of `names`."""
+    missing = [name for name in names if name not in frame.columns]
+    if not missing:
+        return
+    hints = [f"{name!r} ({near(name, frame.columns)})" for name in missing[:3]]
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    plural = "s" if len(missing) > 1 else ""
+    raise InputError(f"the table has no column{plural} {', '.join(hints)}{more}, {purpose}.")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint at what `name` may have been meant to be."""
+    known = list(known)
+    lowered = {other.lower(): other for other in reversed(known)}
+    close = [lowered[other] for other in get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return (
+        f"there are {shorten(known)}" if len(known) > 1 else f"there is only {known[0]!r}" if known else "there is none"
+    )
+
+
+def shorten(names: Iterable[str], most: int = 6) -> str:
+    """The first names, and how many more there are."""
+    names = list(names)
+    listed = ", ".join(map(repr, names[:most]))
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file that may hold a table."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a CSV or Parquet file.")
+    if not path.is_file():
+        here = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = get_close_matches(path.name, here, n=1)
+        raise InputError(f"there is no file {path}{f'; did you mean {path.with_name(close[0])}?' if close else '.'}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(65536)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if not start.strip():
+        raise InputError(f"{path} is empty.")
+    if start[:2] == b"PK":
+        raise InputError(f"{path} looks like a spreadsheet or archive; export the table as CSV.")
+    if b"\0" in start and not start.startswith(b"PAR1"):
+        raise InputError(f"{path} is neither Parquet nor text; export the table as CSV.")
+    return start
+
+
+def _separator(start: str) -> str:
+    """The likeliest separator, by the first line."""
+    header = start.lstrip().partition("\n")[0]
+    return max(",;\t", key=header.count)

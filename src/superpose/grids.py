@@ -63,13 +63,13 @@ def move_grid(model: KAN, x: Float[Tensor, "samples inputs"], *, uniform: float 
         >>> moved.layers[0].basis.domain
         tensor([[ 0., 10.]])
     """
-    if not 0 <= uniform <= 1 or margin < 0:
+    moved = _copy(model)
+    if not 0 <= uniform <= 1 or not margin >= 0:
         raise ValueError(f"uniform must lie in [0, 1] and margin be at least 0, got {uniform} and {margin}.")
     if x.ndim != 2 or len(x) == 0 or x.shape[1] != model.widths[0]:
         raise ValueError(f"x must have shape (samples, {model.widths[0]}) with samples, got {tuple(x.shape)}.")
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x holds NaN or infinity; drop or fill those rows first.")
-    moved = _copy(model)
     hidden = moved.input_scaling(x.to(moved.input_scaling.scale))
     for layer in moved.layers:
         _replace_basis(layer, layer.basis.at(placement(layer.basis, hidden, uniform=uniform, margin=margin)))
@@ -82,7 +82,8 @@ def placement(
 ) -> Float[Tensor, "inputs points"]:
     """Breakpoints for each column of `x`: a mixture of quantiles and even spacing with a least gap.
 
-    A column without spread keeps its breakpoints, shifted to cover its value: a dead node must not collapse its grid.
+    A column without spread keeps its breakpoints, shifted to cover its value and widened where the arithmetic is too
+    coarse for them: a dead node must not collapse its grid.
     """
     points = basis.breakpoints.expand(x.shape[1], -1)
     ordered = x.to(points).sort(dim=0).values
@@ -103,10 +104,12 @@ def placement(
     moved = torch.cat([start, start + gaps.cumsum(1)], 1)
     # Below this spread the knots could no longer be told apart in the arithmetic of the model.
     resolution = 64 * (points.shape[1] - 1) / LEAST_GAP * torch.finfo(points.dtype).eps
-    dead = width <= resolution * torch.maximum(low.abs(), high.abs()).clamp_min(torch.finfo(gaps.dtype).tiny)
+    coarse = resolution * torch.maximum(low.abs(), high.abs()).clamp_min(torch.finfo(gaps.dtype).tiny)
     inside = (low >= old_low) & (high <= old_low + old_width)
-    shift = torch.where(inside, torch.zeros_like(low), low - old_low - old_width / 2)
-    return torch.where(dead.unsqueeze(-1), points + shift.unsqueeze(-1), moved)
+    factor = torch.maximum(coarse, width * (1 + 2 * margin)) / old_width
+    shape = (points - (old_low + old_width / 2).unsqueeze(-1)) * factor.clamp_min(1).unsqueeze(-1)
+    kept = torch.where(inside.unsqueeze(-1), points, ((low + high) / 2).unsqueeze(-1) + shape)
+    return torch.where((width <= coarse).unsqueeze(-1), kept, moved)
 
 
 def projection(old: Basis, new: Basis) -> Float[Tensor, "inputs new_num old_num"]:

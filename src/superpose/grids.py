@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from superpose.bases import Basis
+from superpose.bases import Basis, BSpline
 from superpose.models import KAN
 
 RIDGE = 1e-9
 LEAST_GAP = 0.05
+EVEN = 0.3
+"""Weight of even spacing beside the density that an approximation error asks for."""
 
 
 def refine(model: KAN, intervals: int) -> KAN:
@@ -110,6 +112,44 @@ def placement(
     shape = (points - (old_low + old_width / 2).unsqueeze(-1)) * factor.clamp_min(1).unsqueeze(-1)
     kept = torch.where(inside.unsqueeze(-1), points, ((low + high) / 2).unsqueeze(-1) + shape)
     return torch.where((width <= coarse).unsqueeze(-1), kept, moved)
+
+
+def stretched(basis: Basis, x: Float[Tensor, "samples inputs"], margin: float) -> Float[Tensor, "inputs points"]:
+    """Breakpoints moved and scaled as a whole to cover each column of `x` and a margin on either side."""
+    points = basis.breakpoints
+    low, high = x.min(0).values, x.max(0).values
+    width = high - low
+    # A dead node keeps its grid: the new one would have no width.
+    dead = width <= 1e-9 * (points[:, -1] - points[:, 0])
+    start = torch.where(dead, points[:, 0], low - margin * width).unsqueeze(-1)
+    span = torch.where(dead, points[:, -1] - points[:, 0], width * (1 + 2 * margin)).unsqueeze(-1)
+    return start + (points - points[:, :1]) * (span / (points[:, -1:] - points[:, :1]))
+
+
+def equidistributed(
+    basis: BSpline, coef: Float[Tensor, "inputs num outputs"], size: int
+) -> Float[Tensor, "inputs points"]:
+    """Breakpoints for `size` intervals, dense where the present functions are hard to approximate.
+
+    The error of degree k in an interval of width h is of the order of h^(k+1) times the derivative of that order, so
+    intervals get equal shares of the derivative's (k+1)-th root (de Boor 1973, Good approximation by splines with
+    variable knots; his NEWKNOT), which is read from the jumps at the knots. A share of even spacing bounds the rest.
+    """
+    points = basis.breakpoints
+    widths = points.diff(dim=1)
+    top = basis(((points[:, :-1] + points[:, 1:]) / 2).T, order=basis.degree).transpose(0, 1) @ coef
+    jumps = top.diff(dim=1).square().sum(-1).sqrt() / ((widths[:, 1:] + widths[:, :-1]) / 2)
+    at_knots = torch.cat([jumps[:, :1], jumps, jumps[:, -1:]], 1)
+    density = ((at_knots[:, :-1] + at_knots[:, 1:]) / 2) ** (1 / (basis.degree + 1))
+    span = points[:, -1:] - points[:, :1]
+    mean = (density * widths).sum(1, keepdim=True) / span
+    share = torch.where(mean > 0, density + EVEN * mean, torch.ones_like(density)) * widths
+    mass = torch.nn.functional.pad(share.cumsum(1), (1, 0))
+    wanted = torch.linspace(0, 1, size + 1, dtype=mass.dtype, device=mass.device) * mass[:, -1:]
+    right = torch.searchsorted(mass, wanted.contiguous()).clamp(1, mass.shape[1] - 1)
+    part = (wanted - mass.gather(1, right - 1)) / (mass.gather(1, right) - mass.gather(1, right - 1))
+    moved = torch.lerp(points.gather(1, right - 1), points.gather(1, right), part)
+    return torch.cat([points[:, :1], moved[:, 1:-1], points[:, -1:]], 1)
 
 
 def projection(old: Basis, new: Basis) -> Float[Tensor, "inputs new_num old_num"]:

@@ -5,6 +5,7 @@ than one. S networks, N samples, K outputs, P parameters each.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from superpose.fitting.losses import Loss
 from superpose.fitting.stages import DenseStage, KANStage, Stage
-from superpose.grids import placement, projection
+from superpose.bases import Basis, BSpline
+from superpose.grids import equidistributed, placement, projection, stretched
 from superpose.models import KAN, Network
 
 CHUNK = 2**23
@@ -148,24 +150,45 @@ class Bundle:
             [*self.matrices[:layer], joined, *self.matrices[layer + 1 :]],
         )
 
-    def moved(self, x: Float[Tensor, "N inputs"], *, first: int, uniform: float, margin: float) -> "Bundle":
-        """Grids of layer `first` and the later ones where the data are; a layer's inputs come from the moved layers before it."""
+    def moved(self, data: Data, *, uniform: float, margin: float) -> "Bundle":
+        """Grids of the hidden layers where their data are, layer by layer."""
+
+        def placed(basis: Basis, values: Tensor) -> Basis:
+            return basis.at(placement(basis, values, uniform=uniform, margin=max(margin, 0.5 / basis.size)))
+
+        return self._regridded(data, placed)
+
+    def stretched(self, data: Data, *, margin: float) -> "Bundle":
+        """Grids of the hidden layers scaled as they are to the range of their data, layer by layer."""
+
+        def scaled(basis: Basis, values: Tensor) -> Basis:
+            return basis.at(stretched(basis, values, max(margin, 0.5 / basis.size)))
+
+        return self._regridded(data, scaled)
+
+    def _regridded(self, data: Data, regrid: Callable[[Basis, Tensor], Basis]) -> "Bundle":
         bundle = self
-        for layer in range(first, len(self.stages)):
-            value = x.expand(self.count, -1, -1)
-            for stage, matrix in zip(bundle.stages[:layer], bundle.matrices[:layer], strict=True):
-                value = torch.bmm(stage.features(value, slopes=False)[0], matrix.transpose(1, 2))
-            basis = bundle.stages[layer].basis
-            room = max(margin, 0.5 / basis.size)
-            points = placement(basis, value.transpose(0, 1).flatten(1), uniform=uniform, margin=room)
-            placed = basis.at(points)
-            bundle = bundle.with_basis(layer, placed, projection(basis, placed))
+        value = data.x.expand(self.count, -1, -1)
+        for layer in range(len(self.stages)):
+            if layer and isinstance(bundle.stages[layer], KANStage):
+                basis = bundle.stages[layer].basis
+                placed = regrid(basis, value.transpose(0, 1).flatten(1))
+                bundle = bundle.with_basis(layer, placed, projection(basis, placed))
+            features, _ = bundle.stages[layer].features(value, slopes=False)
+            value = torch.bmm(features, bundle.matrices[layer].transpose(1, 2))
         return bundle
 
     def refined(self, intervals: int) -> "Bundle":
-        """The same functions on finer grids."""
+        """The same functions on finer grids; splines get their knots where the functions are hard to approximate."""
         bundle = self
         for layer, stage in enumerate(self.stages):
-            basis, carry = stage.basis.refined(intervals)
+            if not isinstance(stage, KANStage):
+                continue
+            if isinstance(stage.basis, BSpline):
+                split = self.matrices[layer].view(self.count, -1, stage.inputs, stage.per_input)
+                coef = split[..., 1:].permute(0, 2, 3, 1).flatten(0, 1)
+                basis, carry = stage.basis.at(equidistributed(stage.basis, coef, intervals)), None
+            else:
+                basis, carry = stage.basis.refined(intervals)
             bundle = bundle.with_basis(layer, basis, projection(stage.basis, basis) if carry is None else carry)
         return bundle

@@ -5,7 +5,7 @@ Methods for non-linear least squares problems, section 3.2), for any loss with a
 grids of the hidden layers follow their data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,14 +29,8 @@ class Smoothing:
     ridge: float = 1e-16
 
 
-@dataclass(frozen=True)
-class Moves:
-    """How hidden grids follow their data: every second step, during the first `steps` steps."""
-
-    steps: int
-    first: int = 1
-    uniform: float = 0.5
-    margin: float = 0.01
+Regrid = Callable[[int, Bundle], Bundle | None]
+"""Asked before each step for the networks on other grids; None leaves them."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class State:
 
 @torch.no_grad()
 def levenberg_marquardt(
-    bundle: Bundle, data: Data, loss: Loss, smoothing: Smoothing, moves: Moves, damping: float = 1e-2
+    bundle: Bundle, data: Data, loss: Loss, smoothing: Smoothing, regrid: Regrid, damping: float = 1e-2
 ) -> Iterator[State]:
     """Yield the state after each step, for as long as the caller asks for more.
 
@@ -63,9 +57,9 @@ def levenberg_marquardt(
     strength = torch.full_like(damp, smoothing.strength)
     directions = rank(bundle)
     while True:
-        if step < moves.steps and step % 2 == 0:
-            bundle = bundle.moved(data.x, first=moves.first, uniform=moves.uniform, margin=moves.margin)
-            fresh = True
+        moved = regrid(step, bundle)
+        if moved is not None:
+            bundle, fresh = moved, True
         if fresh:
             roughness = assembled(bundle, penalty_blocks(bundle, data.x))
             losses = bundle.losses(data, loss)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, get_args
 
@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from superpose.fitting.adam import adam
-from superpose.fitting.bundle import Bundle, Data
+from superpose.fitting.bundle import Data
 from superpose.fitting.lbfgs import lbfgs
-from superpose.fitting.levenberg_marquardt import Moves, Smoothing, levenberg_marquardt
+from superpose.fitting.levenberg_marquardt import Smoothing
 from superpose.fitting.losses import Loss
-from superpose.fitting.problem import as_data, chosen_loss, is_fresh, reach, scaled, set_scaling_
+from superpose.fitting.problem import as_data, chosen_loss, is_fresh, scaled, set_scaling_
+from superpose.fitting.staged import Stages, adapt, follow_then_adapt, run_stages, sizes, stay
 from superpose.fitting.starts import best_start
 from superpose.fitting.watch import Candidate, Record, Watch
-from superpose.models import KAN, Network
+from superpose.models import Network
 
 Solver = Literal["auto", "lm", "lbfgs", "adam"]
 
@@ -89,8 +90,9 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
         if solver == "lm":
             start = best_start(model, train, loss, starts if fresh else 1, generator, watch)
             penalty = Smoothing() if smoothing == "auto" else Smoothing(smoothing, learned=False)
-            _run_stages(
-                model, start, train, loss, _schedule(model, intervals), penalty, max_iter or 14, watch, move=move
+            grids = stay if not move else follow_then_adapt if fresh else adapt
+            run_stages(
+                model, start, train, loss, Stages(sizes(model, intervals), max_iter or 12, penalty, grids), watch
             )
         else:
             steps = adam(model, train, loss, generator) if solver == "adam" else lbfgs(model, train, loss)
@@ -108,9 +110,6 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
 PATIENCE = 10
 """Steps without a better validation loss after which a first-order fit ends."""
 
-GAIN = 0.95
-"""Share of the held-out loss that is left when finer grids are worth going on with."""
-
 
 def _run(steps: Iterator[Candidate], most: int, watch: Watch) -> None:
     since = 0
@@ -118,57 +117,6 @@ def _run(steps: Iterator[Candidate], most: int, watch: Watch) -> None:
         since = 0 if watch.see(candidate) else since + 1
         if watch.done or (watch.held_out is not None and since >= PATIENCE):
             break
-
-
-def _run_stages(  # noqa: PLR0913 - the whole state of a fit
-    model: Network,
-    bundle: Bundle,
-    train: Data,
-    loss: Loss,
-    schedule: Iterator[int],
-    smoothing: Smoothing,
-    most: int,
-    watch: Watch,
-    *,
-    move: bool,
-) -> None:
-    """Levenberg-Marquardt on finer and finer grids, until the held-out loss no longer gains."""
-    margin = reach(len(train))
-    for stage, intervals in enumerate(schedule):
-        if intervals != bundle.intervals:
-            bundle = bundle.refined(intervals)
-        before = watch.best_loss
-        moves = Moves(most // 2 if move and isinstance(model, KAN) else 0, margin=margin)
-        damping = 1e-2 if stage == 0 else 1e-4
-        for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, moves, damping), most):
-            bundle = state.bundle
-            watch.see(_candidate(model, bundle, float(state.losses[0]), loss))
-            if watch.done:
-                return
-        smoothing = replace(smoothing, strength=float(state.strength[0]))
-        if stage and watch.held_out is not None and watch.best_loss > GAIN * before:
-            return
-
-
-def _candidate(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Candidate:
-    return Candidate(
-        train_loss,
-        bundle.intervals,
-        lambda data: float(bundle.losses(data, loss)[0]),
-        lambda: bundle.written_to(model),
-    )
-
-
-def _schedule(model: Network, intervals: Sequence[int] | str | None) -> Iterator[int]:
-    """Sizes of the grids to go through."""
-    if not isinstance(model, KAN):
-        return iter([0])
-    own = model.layers[0].basis.size
-    if intervals is None:
-        return iter([own])
-    if intervals == "auto":
-        return iter([own * 2**power for power in range(6)])
-    return iter([int(size) for size in intervals])
 
 
 def _chosen_solver(model: Network, train: Data, loss: Loss) -> str:

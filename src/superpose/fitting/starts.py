@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 
 from superpose.fitting.bundle import Bundle, Data
-from superpose.fitting.levenberg_marquardt import Moves, Smoothing, State, levenberg_marquardt
+from superpose.fitting.levenberg_marquardt import Smoothing, levenberg_marquardt
 from superpose.fitting.losses import Loss
 from superpose.fitting.watch import Watch
 from superpose.layers import variance_preserving
@@ -48,9 +48,10 @@ def best_start(
 
 
 def _short_fit(bundle: Bundle, data: Data, loss: Loss, watch: Watch) -> tuple[Bundle, torch.Tensor]:
-    steps = levenberg_marquardt(
-        bundle, data, loss, Smoothing(1e-8, learned=False, ridge=1e-12), Moves(STEPS, uniform=1.0)
-    )
+    def regrid(step: int, bundle: Bundle) -> Bundle | None:
+        return bundle.moved(data, uniform=1.0, margin=0.01) if step % 2 == 0 else None
+
+    steps = levenberg_marquardt(bundle, data, loss, Smoothing(1e-8, learned=False, ridge=1e-12), regrid)
     for state in islice(steps, STEPS):
         if watch.done:
             break

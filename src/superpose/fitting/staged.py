@@ -1,0 +1,104 @@
+"""Levenberg-Marquardt on finer and finer grids."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal
+
+from superpose.fitting.bundle import Bundle, Data
+from superpose.fitting.levenberg_marquardt import Regrid, Smoothing, levenberg_marquardt
+from superpose.fitting.losses import Loss
+from superpose.fitting.problem import reach
+from superpose.fitting.watch import Candidate, Watch
+from superpose.models import KAN, Network
+
+GAIN = 0.95
+"""Share of the held-out loss that must be left, at most, for still finer grids to be worth trying."""
+
+Grids = Callable[[int, int, Data], Regrid]
+"""How grids behave, given the number of the stage, its steps and the data."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Sizes of the grids to go through, the steps on each, the penalty to start with and how the grids behave."""
+
+    sizes: list[int]
+    steps: int
+    smoothing: Smoothing
+    grids: Grids
+
+
+def run_stages(model: Network, bundle: Bundle, train: Data, loss: Loss, stages: Stages, watch: Watch) -> None:
+    """Fit stage after stage, showing `watch` every step, until the held-out loss no longer gains."""
+    smoothing = stages.smoothing
+    for number, size in enumerate(stages.sizes):
+        before = watch.best_loss
+        if size != bundle.intervals:
+            bundle = bundle.refined(size)
+        regrid = stages.grids(number, stages.steps, train)
+        damping = 1e-2 if number == 0 else 1e-4
+        for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, regrid, damping), stages.steps):
+            bundle = state.bundle
+            smoothing = replace(smoothing, strength=float(state.strength[0]))
+            watch.see(_candidate(model, bundle, float(state.losses[0]), loss))
+            if watch.done:
+                return
+        if number and watch.held_out is not None and watch.best_loss > GAIN * before:
+            return
+
+
+def sizes(model: Network, intervals: Sequence[int] | Literal["auto"] | None) -> list[int]:
+    """Sizes of the grids a fit goes through; 0 for a perceptron, which has none."""
+    if not isinstance(model, KAN):
+        return [0]
+    own = model.layers[0].basis.size
+    if intervals is None:
+        return [own]
+    if intervals == "auto":
+        return [own * 2**power for power in range(6)]
+    wanted = [int(size) for size in intervals]
+    if not wanted or any(size < 1 for size in wanted):
+        raise ValueError(f"intervals must be positive integers such as (5, 10, 20), got {intervals!r}.")
+    return wanted
+
+
+def stay(number: int, steps: int, train: Data) -> Regrid:
+    """Grids stay where they are."""
+    return lambda step, bundle: None
+
+
+def follow(number: int, steps: int, train: Data) -> Regrid:
+    """While a fit finds its shape, hidden grids go where their data are: every second step of the first half."""
+
+    def regrid(step: int, bundle: Bundle) -> Bundle | None:
+        moving = step % 2 == 0 and step < steps // 2
+        return bundle.moved(train, uniform=0.5, margin=reach(len(train))) if moving else None
+
+    return regrid
+
+
+def adapt(number: int, steps: int, train: Data) -> Regrid:
+    """When its shape is found, knots go where the functions need them, and grids keep to the range of their data."""
+    margin = reach(len(train))
+
+    def regrid(step: int, bundle: Bundle) -> Bundle | None:
+        if step in (0, 2):
+            return bundle.stretched(train, margin=margin)
+        return bundle.refined(bundle.intervals).stretched(train, margin=margin) if step == 4 else None
+
+    return regrid
+
+
+def follow_then_adapt(number: int, steps: int, train: Data) -> Regrid:
+    """Follow the data on the first grid and adapt to the functions on the finer ones."""
+    return (adapt if number else follow)(number, steps, train)
+
+
+def _candidate(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Candidate:
+    return Candidate(
+        train_loss,
+        bundle.intervals,
+        lambda data: float(bundle.losses(data, loss)[0]),
+        lambda: bundle.written_to(model),
+    )

@@ -60,7 +60,7 @@ def _parser() -> "ArgumentParser":
     commands = main_parser.add_subcommands(required=False, title="commands", description=f"For example: {EXAMPLE}")
     fit = command("fit", "fit a table and judge the fit", " on rows held out, beside a linear model and boosted trees")
     fit.add_argument("table", metavar="TABLE", help="CSV or Parquet file with a header")
-    fit.add_argument("--target", metavar="COLUMN", required=True, help="column to predict")
+    fit.add_argument("--target", metavar="COLUMN", help="column to predict")
     fit.add_argument("--out", metavar="FILE", help="where to save the model; nothing is saved without it")
     fit.add_argument(
         "--task",
@@ -98,11 +98,11 @@ def _fit(chosen: "Namespace") -> None:
         holdout=chosen.holdout,
         max_time=chosen.max_time,
         seed=chosen.seed,
-        verbose=int(sys.stderr.isatty()),
     )
     table = prepare(read_table(chosen.table), job)
     _say_what_is_fitted(console, chosen.table, table)
-    pipeline, scores = fit_pipeline(table, job)
+    with _console(stderr=True).status("fitting ..."):
+        pipeline, scores = fit_pipeline(table, job)
     console.print(f"\n{pipeline.network!r}")
     if scores:
         _print_scores(console, {each.name: {**each.measures, "seconds": each.seconds} for each in scores})
@@ -125,11 +125,14 @@ def _predict(chosen: "Namespace") -> None:
     frame = read_table(chosen.table, text=pipeline.inputs.text)
     predictions, holes = pipeline.predict(frame)
     if holes:
-        notes.print(f"Filled in as in the fit: {_count_holes(holes)}.")
+        notes.print(f"Missing, and filled in as in the fit: {_count_holes(holes)}.")
     score = pipeline.score(frame)
     if score is not None:
         measures = ", ".join(f"{name} {_number(name, value)}" for name, value in score.measures.items())
-        notes.print(f"The table has {pipeline.target.name} itself. On its {len(frame)} rows: {measures}.")
+        notes.print(
+            f"The table has {pipeline.target.name} itself. On its {len(frame)} rows: {measures}. "
+            "If the model was fitted to these rows, that flatters it."
+        )
     for name, values in predictions.items():
         frame[name] = values
     frame = frame.rename(columns=lambda name: "" if name.startswith("Unnamed: ") else name)
@@ -195,7 +198,8 @@ def _say_what_is_fitted(console: "Console", path: str, table: Any) -> None:
     import numpy as np
 
     inputs, target = table.inputs, table.target
-    console.print(f"{path}: {len(table.y)} rows, {int(table.held.sum())} of them held out to judge the fit.")
+    held = int(table.held.sum())
+    console.print(f"{path}: {len(table.y)} rows, {held or 'none'} of them held out to judge the fit.")
     if table.dropped:
         console.print(f"{_plural(table.dropped, 'more row')} left out, because {target.name} is missing there.")
     console.print(f"To predict: {target.name}, as {_describe_target(target)}, {target.reason}.")
@@ -205,11 +209,10 @@ def _say_what_is_fitted(console: "Console", path: str, table: Any) -> None:
     console.print(
         f"From: {_plural(len(inputs.columns), 'column')}, {_plural(len(inputs.outputs), 'input')} of the network."
     )
-    holes = {column.name: column.holes for column in inputs.columns if column.holes}
-    if holes:
-        console.print(
-            f"Missing: {_count_holes(holes)}. For numbers the median stands in; missing text is a value of its own."
-        )
+    for words, text in (("the median stands in", False), ("that is a value of its own", True)):
+        holes = {c.name: c.holes for c in inputs.columns if c.holes and (c.name in inputs.text) == text}
+        if holes:
+            console.print(f"Missing: {_count_holes(holes)}; {words}.")
     for name, reason in inputs.left_out.items():
         console.print(f"Not used: {name}, because {reason}.")
 

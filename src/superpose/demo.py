@@ -108,7 +108,8 @@ def _compare(console: "Console", data: Orbits) -> None:
     console.print(f"Is it any good? Each body is predicted by a fit that has not seen it ({GROUPS} fits each):")
     rows = []
     for name, fit in models.items():
-        errors = held_out_errors(fit, data)
+        with console.status(f"{name} ..."):
+            errors = held_out_errors(fit, data)
         rows.append(
             [name, *(_per_cent(value) for value in (np.median(errors), np.quantile(errors, 0.9), errors.max()))]
         )
@@ -132,9 +133,7 @@ def _predict_the_moon(console: "Console", data: Orbits) -> None:
     console.print(f"  true       {truth:.2f} days, {_per_cent(100 * abs(days / truth - 1))} away\n", style="bold")
     console.print("Kepler's and Newton's law misses it by 0.5 %, too, since the Moon has mass itself.")
     console.print(f"{network!r}", style="dim")
-    console.print(
-        f"Its mean slopes say: period ~ distance^{distance:.2f} x mass^{mass:.2f}. Kepler: 1.5 and -0.5."
-    )
+    console.print(f"Its mean slopes say: period ~ distance^{distance:.2f} x mass^{mass:.2f}. Kepler: 1.5 and -0.5.")
     with TemporaryDirectory() as folder:
         path = Path(folder, "orbits.safetensors")
         save(network, path, {"inputs": ["log10 km", "log10 kg"], "output": "log10 days"})

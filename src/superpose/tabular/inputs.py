@@ -1,7 +1,9 @@
 """Columns of a table as the numbers a network takes, learned from one table and used on others."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -66,7 +68,7 @@ class Text:
             others = f" and {len(unknown) - 1} more values" if len(unknown) > 1 else ""
             raise InputError(
                 f"column {self.name!r} holds {unknown[0]!r}{others}, which the model was not fitted on "
-                f"({near(unknown[0], self.levels)})."
+                f"({near(unknown[0], self.levels) or f'it knows {shorten(self.levels)}'})."
             )
         return (values[:, None] == np.array(self._shown, dtype=object)[None, :]).astype(float), int(holes.sum())
 
@@ -123,7 +125,7 @@ class Inputs:
         Raises:
             InputError: If a column is missing, or holds what it did not hold in training.
         """
-        require_columns(frame, [column.name for column in self.columns], "which the model needs")
+        require_columns(frame, [column.name for column in self.columns], "the model needs")
         parts = [column.encode(frame[column.name]) for column in self.columns]
         holes = {column.name: count for column, (_, count) in zip(self.columns, parts, strict=True) if count}
         return np.concatenate([values for values, _ in parts], axis=1), holes
@@ -164,7 +166,7 @@ def as_numbers(series: Any) -> np.ndarray:
     if np.isinf(numbers).any():
         rows = int(np.isinf(numbers).sum())
         raise InputError(
-            f"column {series.name!r} is infinite in {rows} rows; replace these values or leave them empty."
+            f"column {series.name!r} is infinite in {rows} of {len(numbers)} rows; replace these values or leave them empty."
         )
     return numbers
 
@@ -180,7 +182,7 @@ def _learn_column(name: str, series: Any) -> Number | Text | str:
 
     holes = int(series.isna().sum())
     if holes == len(series):
-        raise InputError(f"column {name!r} is empty; leave it out with --drop {name!r}.")
+        raise InputError(f"column {name!r} is empty; leave it out with --drop {quote(name)}.")
     if name.startswith("Unnamed: "):
         return "it has no name"
     if is_datetime64_any_dtype(series):
@@ -189,12 +191,12 @@ def _learn_column(name: str, series: Any) -> Number | Text | str:
         values = as_numbers(series)
         present = values[~np.isnan(values)]
         return "it is the same in every row" if np.ptp(present) == 0 else Number(name, float(np.median(present)), holes)
-    values = as_text(series.dropna())
-    levels, counts = np.unique(values.astype(str), return_counts=True)
+    counts = Counter(as_text(series.dropna()))
+    levels = sorted(counts)
+    most_common = max(levels, key=counts.__getitem__)
     if len(levels) > MOST_LEVELS:
-        return f"it is text with {len(levels)} different values, such as {str(levels[counts.argmax()])!r}"
+        return f"it is text with {len(levels)} different values, such as {most_common!r}"
     if len(levels) + bool(holes) < 2:
         return "it is the same in every row"
-    most_common = str(levels[counts.argmax()])
-    known = (*levels.tolist(), MISSING) if holes else tuple(levels.tolist())
-    return Text(name, tuple(map(str, known)), MISSING if holes else most_common, holes)
+    known = (*levels, MISSING) if holes else tuple(levels)
+    return Text(name, known, MISSING if holes else most_common, holes)

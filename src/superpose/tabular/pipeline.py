@@ -14,7 +14,7 @@ from superpose.estimators import KANClassifier, KANRegressor
 from superpose.models import KAN
 from superpose.storage import load, read_metadata, save
 from superpose.tabular.inputs import Inputs
-from superpose.tabular.reading import InputError, require_columns
+from superpose.tabular.reading import InputError, require_columns, shorten
 from superpose.tabular.target import Target
 from superpose.tabular.verdict import Score, score, score_baselines, verdict
 
@@ -65,11 +65,14 @@ class Pipeline:
         }, holes
 
     def score(self, frame: Any) -> Score | None:
-        """How good the predictions are, where the table has the target."""
+        """How good the predictions are, where the table has the target and it makes sense."""
         if self.target.name not in frame.columns or frame[self.target.name].isna().any():
             return None
-        x, _ = self.inputs.encode(frame)
-        return score("this model", self.outputs(x), self.target.encode(frame[self.target.name]), 0.0)
+        try:
+            y = self.target.encode(frame[self.target.name])
+        except InputError:
+            return None
+        return score("this model", self.outputs(self.inputs.encode(frame)[0]), y, 0.0)
 
     def save(self, path: str) -> None:
         """Write everything to one file."""
@@ -125,16 +128,14 @@ class Job:
         holdout: Share of the rows that judge and are not fitted; 0 for none.
         max_time: Seconds for the fit of the network, or None.
         seed: Decides which rows are held out, and every other choice of chance.
-        verbose: 1 for a progress line.
     """
 
-    target: str
+    target: str | None
     task: str = "auto"
     drop: tuple[str, ...] = ()
     holdout: float = 0.2
     max_time: float | None = None
     seed: int = 0
-    verbose: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,14 @@ def prepare(frame: Any, job: Job) -> Table:
     """
     if not 0 <= job.holdout <= 0.9:
         raise InputError(f"--holdout is a share of the rows from 0 to 0.9, not {job.holdout:g}.")
-    require_columns(frame, [job.target], "which --target names")
-    require_columns(frame, job.drop, "which --drop names")
+    if job.max_time is not None and not job.max_time > 0:
+        raise InputError(f"--max-time is a number of seconds above 0, not {job.max_time:g}.")
+    if not 0 <= job.seed < 2**32:
+        raise InputError(f"--seed is a whole number from 0 to {2**32 - 1}, not {job.seed}.")
+    if job.target is None:
+        raise InputError(f"name the column to predict with --target; the table has {shorten(frame.columns, 20)}.")
+    require_columns(frame, [job.target], "--target names")
+    require_columns(frame, job.drop, "--drop names")
     present = frame[job.target].notna()
     if not present.any():
         raise InputError(f"the target {job.target!r} is empty in every row.")
@@ -186,7 +193,7 @@ def fit_pipeline(table: Table, job: Job) -> tuple[Pipeline, list[Score]]:
     The network that is judged is the one that is kept: it never sees the held-out rows.
     """
     kind = KANClassifier if table.target.classes else KANRegressor
-    model = kind(random_state=job.seed, max_time=job.max_time, verbose=job.verbose)
+    model = kind(random_state=job.seed, max_time=job.max_time)
     start = perf_counter()
     model.fit(table.x[~table.held], table.y[~table.held])
     seconds = perf_counter() - start

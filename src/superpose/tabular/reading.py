@@ -42,7 +42,7 @@ def read_table(path: str, text: Collection[str] = ()) -> Any:
     except UnicodeDecodeError:
         raise InputError(f"{path} is neither Parquet nor text in UTF-8; save the table as CSV in UTF-8.") from None
     except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        reason = str(error).strip().partition("\n")[0].rpartition("C error: ")[2].rstrip(".") or type(error).__name__
         raise InputError(f"{path} cannot be read as a table: {reason}.") from None
     frame.columns = frame.columns.map(str)
     if frame.empty:
@@ -50,27 +50,23 @@ def read_table(path: str, text: Collection[str] = ()) -> Any:
     return frame
 
 
-def require_columns(frame: Any, names: Iterable[str], purpose: str) -> None:
-    """Raise an `InputError` that lists near names if the table lacks one of `names`."""
+def require_columns(frame: Any, names: Iterable[str], what: str) -> None:
+    """Raise an `InputError` with near names if the table lacks one of `names`; `what` says who wants it."""
     missing = [name for name in names if name not in frame.columns]
     if not missing:
         return
-    hints = [f"{name!r} ({near(name, frame.columns)})" for name in missing[:3]]
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    plural = "s" if len(missing) > 1 else ""
-    raise InputError(f"the table has no column{plural} {', '.join(hints)}{more}, {purpose}.")
+    hints = [f"{name!r}{f' ({close})' if (close := near(name, frame.columns)) else ''}" for name in missing[:4]]
+    more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+    there = "" if any("(" in hint for hint in hints) else f" The table has {shorten(frame.columns)}."
+    which = "a column that the table lacks" if len(missing) == 1 else f"{len(missing)} columns that the table lacks"
+    raise InputError(f"{what} {which}: {', '.join(hints)}{more}.{there}")
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A hint at what `name` may have been meant to be."""
-    known = list(known)
-    lowered = {other.lower(): other for other in reversed(known)}
+    """A hint at what `name` may have been meant to be, or nothing."""
+    lowered = {other.lower(): other for other in reversed(list(known))}
     close = [lowered[other] for other in get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return (
-        f"there are {shorten(known)}" if len(known) > 1 else f"there is only {known[0]!r}" if known else "there is none"
-    )
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def shorten(names: Iterable[str], most: int = 6) -> str:

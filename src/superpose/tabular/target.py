@@ -1,5 +1,6 @@
 """The column to predict: numbers, or one of some classes."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,7 +48,9 @@ class Target:
         name = str(series.name)
         distinct = series.nunique()
         if distinct < 2:
-            raise InputError(f"the target {name!r} is {series.iloc[0]!r} in every row, so there is nothing to predict.")
+            raise InputError(
+                f"the target {name!r} is {str(series.iloc[0])!r} in every row, so there is nothing to predict."
+            )
         number = is_number(series)
         if task == "auto":
             task = "regression" if number and distinct > 2 else "classification"
@@ -57,17 +60,18 @@ class Target:
         if task == "regression":
             as_numbers(series)
             return cls(name, (), reason)
-        labels, counts = np.unique(_labels(series), return_counts=True)
+        counts = Counter(_labels(series))
+        labels = sorted(counts)
         if len(labels) > MOST_CLASSES:
             way = "ask for --task regression" if number else "choose a target with fewer"
             raise InputError(f"the target {name!r} has {len(labels)} classes, of {len(series)} rows; {way}.")
-        single = labels[counts == 1].tolist()
+        single = [label for label in labels if counts[label] == 1]
         if single:
             raise InputError(
                 f"of the target {name!r} there is only one row for {shorten(single, 3)}; "
                 "a class needs two rows or more, so leave such rows out."
             )
-        return cls(name, tuple(map(str, labels)), reason)
+        return cls(name, tuple(labels), reason)
 
     def encode(self, series: Any) -> np.ndarray:
         """Numbers, or class numbers.

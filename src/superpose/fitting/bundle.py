@@ -46,7 +46,7 @@ class Bundle:
     """S networks in the solver's form: a stage and a matrix of parameters for each layer, in float64."""
 
     stages: list[Stage]
-    matrices: list[Float[Tensor, "S O F"]]
+    matrices: list[Float[Tensor, "S _ _"]]
 
     @classmethod
     @torch.no_grad()
@@ -92,7 +92,7 @@ class Bundle:
         parts = parameters.split([matrix[0].numel() for matrix in self.matrices], dim=1)
         return replace(self, matrices=[p.view_as(m) for p, m in zip(parts, self.matrices, strict=True)])
 
-    def hidden(self, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S N width"]]:
+    def hidden(self, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S N _"]]:
         """Inputs of every layer, and the outputs last."""
         values = [x.expand(self.count, -1, -1)]
         for stage, matrix in zip(self.stages, self.matrices, strict=True):

@@ -34,7 +34,7 @@ def roughness(basis: Basis) -> Float[Tensor, "inputs num num"]:
     return rows.transpose(1, 2) @ (rows * weights.unsqueeze(-1))
 
 
-def penalty_blocks(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S O I J J"] | None]:
+def penalty_blocks(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S _ _ _ _"] | None]:
     """The penalty of every edge, as a quadratic form in its base weight and coefficients; None for a perceptron."""
     values = bundle.hidden(x)
     blocks: list[Tensor | None] = []

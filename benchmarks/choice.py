@@ -12,8 +12,9 @@ from superpose import KAN, BSpline, fit
 
 TRAIN, HELD_OUT, TEST = 1000, 500, 10_000
 GRIDS = (4, 8, 16, 32, 64)
+STARTS, FINALISTS = 16, 4
 ENOUGH = 1e-8
-"""Held-out RMSE, relative to the targets' spread, at which no further shape is tried."""
+"""Held-out RMSE, relative to the targets' spread, at which nothing further is tried."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,38 @@ class Choice:
 def choose(
     problem: Problem, shapes: Sequence[tuple[int, ...]], seed: int, seconds: float, *, grids: Sequence[int] = GRIDS
 ) -> Choice:
-    """Fit all shapes within a time limit, smaller ones first, and take the best on the held-out part."""
+    """Try all shapes on a coarse grid, go on with the best of them to finer ones, and take the best on the held-out part.
+
+    At most two thirds of the time limit go to the first round. A shape in which the error vanishes ends it.
+    """
     began = time.perf_counter()
     x, y = problem.sample(TRAIN, seed)
     held_out = problem.sample(HELD_OUT, TEST_SEED // 2 + seed)
-    spread = float(y.std())
-    best: tuple[float, KAN] | None = None
+    enough = ENOUGH * float(y.std())
+
+    def left() -> float:
+        return seconds - (time.perf_counter() - began)
+
+    def fitted(model: KAN, intervals: Sequence[int], limit: float) -> tuple[float, KAN]:
+        result = fit(
+            model, x, y, validation=held_out, intervals=intervals, starts=STARTS, max_time=max(limit, 0.1), seed=seed
+        )
+        return rmse(result.model, *held_out), result.model
+
+    tried: list[tuple[float, KAN]] = []
     for number, widths in enumerate(shapes):
-        share = (seconds - (time.perf_counter() - began)) / (len(shapes) - number)
         model = KAN(widths, BSpline(grids[0]), generator=torch.Generator().manual_seed(seed)).double()
-        result = fit(model, x, y, validation=held_out, intervals=grids, max_time=max(share, 0.1), seed=seed)
-        error = rmse(result.model, *held_out)
-        if best is None or error < best[0]:
-            best = error, result.model
-        if error < ENOUGH * spread:
+        tried.append(fitted(model, grids[:2], (left() - seconds / 3) / (len(shapes) - number)))
+        if tried[-1][0] < enough:
             break
+    tried.sort(key=lambda found: found[0])
+    best, finalists = tried[0], tried[:FINALISTS] if len(grids) > 2 else []
+    for number, (error, model) in enumerate(finalists):
+        if best[0] < enough or left() <= 0:
+            break
+        best = min(
+            best, (error, model), fitted(model, grids[2:], left() / (len(finalists) - number)), key=lambda f: f[0]
+        )
     error, model = best
     test = rmse(model, *problem.sample(TEST, TEST_SEED + seed))
     return Choice(model.widths, model.layers[0].basis.size, test, error, time.perf_counter() - began)

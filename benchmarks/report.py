@@ -9,7 +9,6 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,7 +47,7 @@ class Report:
         self.parts: list[str] = []
         self._began = time.perf_counter()
         self.text(f"# {title}")
-        self.text("\n".join(f"- {line}" for line in _setting(options)))
+        self.text("\n".join(f"- {line}" for line in _setting(name, options)))
 
     def text(self, text: str) -> None:
         """Add a paragraph."""
@@ -147,13 +146,13 @@ def peer(python: str, job: dict[str, object], arrays: dict[str, np.ndarray]) -> 
         return json.loads(result.read_text())
 
 
-def _setting(options: argparse.Namespace) -> list[str]:
+def _setting(name: str, options: argparse.Namespace) -> list[str]:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
     versions = f"superpose {superpose.__version__}{f' ({commit})' if commit else ''}, torch {torch.__version__}"
     return [
-        f"{datetime.date.today().isoformat()}, {Path(sys.argv[0]).name}",
+        f"{datetime.date.today().isoformat()}, benchmarks/{name}.py",
         f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads, {platform.system()}",
         f"{versions}, NumPy {np.__version__}, Python {platform.python_version()}",
         f"seeds 0 to {options.seeds - 1}; numbers are medians over the seeds, with the range in brackets"

@@ -102,7 +102,7 @@ class CallableLoss(Loss):
         value = self.function(self.units(outputs), self.units(targets))
         if value.ndim == 0:
             return value.expand(outputs.shape[:-1])
-        if value.shape[0] != outputs.shape[-2]:
+        if value.shape not in (outputs.shape, outputs.shape[:-1], (*outputs.shape[:-1], 1)):
             raise ValueError(
                 f"the loss returned shape {tuple(value.shape)}; a scalar or one value for each of the "
                 f"{outputs.shape[-2]} rows is needed."

@@ -29,11 +29,14 @@ def chosen_loss(loss: str | Loss | Callable[[Tensor, Tensor], Tensor], model: Ne
 def as_rows(values: Any, name: str, width: int | None) -> Tensor:
     """A finite float64 matrix, one row per sample."""
     try:
-        rows = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values)).detach().cpu().double()
+        rows = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values)).detach().cpu()
     except (TypeError, ValueError) as problem:
         raise TypeError(
             f"{name} must be numbers in rows and columns, got {type(values).__name__}: {problem}."
         ) from None
+    if rows.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got complex ones.")
+    rows = rows.double()
     if rows.ndim == 1 and (width == 1 or width is None):
         rows = rows.unsqueeze(1)
     if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
@@ -63,6 +66,8 @@ def as_data(model: Network, loss: Loss, x: Any, y: Any, weight: Any = None) -> D
         raise ValueError(f"sample_weight has {len(weights)} values for {len(rows)} rows.")
     if bool((weights < 0).any()) or not float(weights.sum()) > 0:
         raise ValueError("sample_weight must not be negative, and not zero everywhere.")
+    counts = weights > 0  # rows without weight would still take part in shares, ranges and starts
+    rows, targets, weights = rows[counts], targets[counts], weights[counts]
     return Data(rows, targets, weights / weights.sum(), float(weights.sum()))
 
 
@@ -77,8 +82,8 @@ def _class_numbers(y: Any, classes: int) -> Tensor:
 def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
     """Scale inputs into [-1, 1] and targets to mean 0 and variance 1, once; a model that has its units keeps them."""
     if is_fresh(model):
-        low, high = data.x[data.weight > 0].min(0).values, data.x[data.weight > 0].max(0).values
-        half = torch.where(high > low, (high - low) / 2, torch.ones_like(low)) * (1 + 2 * reach(len(data)))
+        low, high = data.x.min(0).values, data.x.max(0).values
+        half = torch.where(high > low, (high - low) / 2, torch.ones_like(low)) * (1 + 2 * reach(data.total))
         model.input_scaling.scale.copy_(1 / half)
         model.input_scaling.shift.copy_(-(low + high) / 2 / half)
         if not isinstance(loss, CrossEntropy):
@@ -88,7 +93,7 @@ def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
             model.output_scaling.shift.copy_(mean)
 
 
-def reach(samples: int) -> float:
+def reach(samples: float) -> float:
     """How far grids go beyond the data on either side, as a share of its range.
 
     Sums of inputs reach their extremes seldom, so hidden nodes need more room than the gaps between samples. New points fall there, and a spline whose grid covers them goes on smoothly where a straight line would not.

@@ -1,9 +1,11 @@
 """The one verb: fit a network to a table."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import torch
@@ -71,19 +73,23 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
     verbose: int = 0,
 ) -> Fit:
     """Fit a network to a table held in memory and return the best one seen; `model` stays as it is."""
-    if solver not in get_args(Solver):
-        raise ValueError(f"solver is {solver!r}; choose one of {', '.join(get_args(Solver))}.")
-    loss = chosen_loss(loss, model)
+    _check(model, solver, smoothing, starts, max_iter, max_time)
+    stages = sizes(model, intervals)
     generator = torch.Generator().manual_seed(seed)
     model, fresh = copy.deepcopy(model), move and is_fresh(model)
+    loss = chosen_loss(loss, model)
     train, held_out = _split(as_data(model, loss, x, y, sample_weight), model, loss, validation, generator)
     if move:  # otherwise units and grids stay as they are, for data that come in parts
         set_scaling_(model, train, loss)
     train = scaled(model, train, loss)
     held_out = None if held_out is None else scaled(model, held_out, loss)
     solver = _chosen_solver(model, train, loss) if solver == "auto" else solver
-    if solver == "lm" and not loss.second_order:
-        raise ValueError("Levenberg-Marquardt needs a named loss; for a function of your own choose 'lbfgs' or 'adam'.")
+    if solver == "lm":
+        _check_second_order(model, loss)
+    elif intervals is not None:
+        raise ValueError(
+            f"only Levenberg-Marquardt goes through intervals, not {solver!r}; call superpose.refine first."
+        )
     watch = Watch(solver, held_out, max_time, verbose)
     stopped = "finished"
     try:
@@ -91,9 +97,7 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
             start = best_start(model, train, loss, starts if fresh else 1, generator, watch)
             penalty = Smoothing() if smoothing == "auto" else Smoothing(smoothing, learned=False)
             grids = stay if not move else follow_then_adapt if fresh else adapt
-            run_stages(
-                model, start, train, loss, Stages(sizes(model, intervals), max_iter or 12, penalty, grids), watch
-            )
+            run_stages(model, start, train, loss, Stages(stages, max_iter or 12, penalty, grids), watch)
         else:
             steps = adam(model, train, loss, generator) if solver == "adam" else lbfgs(model, train, loss)
             _run(steps, max_iter or (100 if solver == "adam" else 500), watch)
@@ -103,6 +107,8 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
         stopped = "interrupted"
     finally:
         watch.close()
+    if watch.best is None:
+        raise ValueError("the loss was not a finite number at any step; scale the data, or look into the loss.")
     stopped = "time" if watch.done and stopped == "finished" else stopped
     return Fit(watch.best, watch.history, solver, stopped, watch.seconds, watch.best_loss)
 
@@ -119,10 +125,44 @@ def _run(steps: Iterator[Candidate], most: int, watch: Watch) -> None:
             break
 
 
-def _chosen_solver(model: Network, train: Data, loss: Loss) -> str:
+def _check(
+    model: Network,
+    solver: str,
+    smoothing: float | str,
+    starts: int | None,
+    max_iter: int | None,
+    max_time: float | None,
+) -> None:
+    """Raise for options that cannot be."""
+    if not isinstance(model, Network):
+        raise TypeError(f"model must be a superpose.KAN or superpose.MLP, got {type(model).__name__}.")
+    if solver not in get_args(Solver):
+        raise ValueError(f"solver is {solver!r}; choose one of {', '.join(get_args(Solver))}.")
+    if smoothing != "auto" and not (isinstance(smoothing, Real) and 0 <= smoothing < math.inf):
+        raise ValueError(f"smoothing is {smoothing!r}; it must be 'auto' or a number of at least 0.")
+    for name, value in (("starts", starts), ("max_iter", max_iter)):
+        if value is not None and (int(value) != value or value < 1):
+            raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1.")
+    if max_time is not None and not max_time > 0:
+        raise ValueError(f"max_time is {max_time!r}; it must be a positive number of seconds.")
+
+
+def _check_second_order(model: Network, loss: Loss) -> None:
+    """Raise where Levenberg-Marquardt cannot go."""
+    if not loss.second_order:
+        raise ValueError("Levenberg-Marquardt needs a named loss; for a function of your own choose 'lbfgs' or 'adam'.")
+    if not _all_trainable(model):
+        raise ValueError("Levenberg-Marquardt moves all parameters; with frozen ones choose 'lbfgs' or 'adam'.")
+
+
+def _all_trainable(model: Network) -> bool:
+    return all(parameter.requires_grad for parameter in model.parameters())
+
+
+def _chosen_solver(model: Network, train: Data, loss: Loss) -> Solver:
     """Second order where a Gauss-Newton matrix is cheap, quasi-Newton for mid-size tables, Adam for large ones."""
     work = len(train) * model.widths[-1] * model.num_parameters**2
-    if loss.second_order and work <= MOST_WORK:
+    if loss.second_order and work <= MOST_WORK and _all_trainable(model):
         return "lm"
     return "lbfgs" if len(train) * model.num_parameters <= MOST_WORK**0.5 * 100 else "adam"
 
@@ -133,7 +173,9 @@ def _split(
     """Training and held-out rows."""
     if validation is None:
         return data, None
-    if not isinstance(validation, float):
+    if not isinstance(validation, (int, float)):
+        if len(validation) not in (2, 3):
+            raise ValueError("validation must be a share such as 0.2, (x, y) or (x, y, sample_weight).")
         return data, as_data(model, loss, *validation)
     if not 0 < validation < 1:
         raise ValueError(f"validation is {validation}; a share must lie between 0 and 1.")

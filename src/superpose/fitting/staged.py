@@ -1,8 +1,8 @@
 """Levenberg-Marquardt on finer and finer grids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Literal
 
 from superpose.fitting.bundle import Bundle, Data
@@ -51,15 +51,20 @@ def run_stages(model: Network, bundle: Bundle, train: Data, loss: Loss, stages: 
 def sizes(model: Network, intervals: Sequence[int] | Literal["auto"] | None) -> list[int]:
     """Sizes of the grids a fit goes through; 0 for a perceptron, which has none."""
     if not isinstance(model, KAN):
+        if intervals is not None:
+            raise ValueError(f"intervals are those of a KAN; a {type(model).__name__} has none.")
         return [0]
     own = model.layers[0].basis.size
     if intervals is None:
         return [own]
     if intervals == "auto":
         return [own * 2**power for power in range(6)]
+    if isinstance(intervals, str) or not isinstance(intervals, Iterable):
+        raise ValueError(f"intervals must be 'auto' or a row of sizes such as (5, 10, 20), got {intervals!r}.")
     wanted = [int(size) for size in intervals]
-    if not wanted or any(size < 1 for size in wanted):
-        raise ValueError(f"intervals must be positive integers such as (5, 10, 20), got {intervals!r}.")
+    rising = all(coarse < fine for coarse, fine in pairwise(wanted))
+    if wanted != list(intervals) or not wanted or wanted[0] < 1 or not rising:
+        raise ValueError(f"intervals must be positive integers that increase such as (5, 10, 20), got {intervals!r}.")
     return wanted
 
 
@@ -73,14 +78,14 @@ def follow(number: int, steps: int, train: Data) -> Regrid:
 
     def regrid(step: int, bundle: Bundle) -> Bundle | None:
         moving = step % 2 == 0 and step < steps // 2
-        return bundle.moved(train, uniform=0.5, margin=reach(len(train))) if moving else None
+        return bundle.moved(train, uniform=0.5, margin=reach(train.total)) if moving else None
 
     return regrid
 
 
 def adapt(number: int, steps: int, train: Data) -> Regrid:
     """When its shape is found, knots go where the functions need them, and grids keep to the range of their data."""
-    margin = reach(len(train))
+    margin = reach(train.total)
 
     def regrid(step: int, bundle: Bundle) -> Bundle | None:
         if step in (0, 2):

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "Kolmogorov-Arnold networks for tables: fit one, see whether it is any good, and predict with it."
 EXAMPLE = "superpose fit houses.csv --target price --out price.model"
-FEW_VALUES = 10
-"""Different values up to which numbers may well be classes."""
+FEW_VALUES = 30
+"""Different whole numbers up to which a target may well be classes."""
 
 WRONG_INPUT = 2
 """What the program returns when the user can put something right; the parser returns the same."""
@@ -203,9 +203,9 @@ def _say_what_is_fitted(console: "Console", path: str, table: Any) -> None:
     if table.dropped:
         console.print(f"{_plural(table.dropped, 'more row')} left out, because {target.name} is missing there.")
     console.print(f"To predict: {target.name}, as {_describe_target(target)}, {target.reason}.")
-    values = len(np.unique(table.y))
-    if not target.classes and values <= FEW_VALUES:
-        console.print(f"It has only {values} different values; if they are classes, add --task classification.")
+    values = np.unique(table.y)
+    if not target.classes and len(values) <= FEW_VALUES and (values == values.round()).all():
+        console.print(f"It has only {len(values)} different values; if they are classes, add --task classification.")
     console.print(
         f"From: {_plural(len(inputs.columns), 'column')}, {_plural(len(inputs.outputs), 'input')} of the network."
     )

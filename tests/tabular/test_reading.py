@@ -18,6 +18,14 @@ def test_csv_of_any_separator_and_parquet_are_read_whatever_their_name(tmp_path,
         pd.testing.assert_frame_equal(read_table(str(tmp_path / name)), FRAME, check_dtype=False)
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_are_read_where_commas_do_not_separate(tmp_path, separator):
+    (tmp_path / "t.csv").write_text(f"a{separator} b \n-1,5{separator}x\n2{separator}y\n")
+    frame = read_table(str(tmp_path / "t.csv"))
+    assert frame["a"].tolist() == [-1.5, 2]
+    assert frame["b"].tolist() == ["x", "y"]
+
+
 def test_question_marks_and_empty_cells_are_missing(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,?\n,x\nNA,y\n")
     assert read_table(str(tmp_path / "t.csv")).isna().sum().to_dict() == {"a": 2, "b": 1}

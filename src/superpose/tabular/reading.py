@@ -1,5 +1,6 @@
 """Tables in files, and errors that say what to do about them."""
 
+import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,9 +31,11 @@ def read_table(path: str, text: Collection[str] = ()) -> Any:
         if start.startswith(b"PAR1"):
             frame = pd.read_parquet(path)
         else:
+            separator, decimal = _dialect(start.decode("utf-8-sig", errors="ignore"))
             frame = pd.read_csv(
                 path,
-                sep=_separator(start.decode("utf-8-sig", errors="ignore")),
+                sep=separator,
+                decimal=decimal,
                 encoding="utf-8-sig",
                 skipinitialspace=True,
                 na_values=MISSING_MARKS,
@@ -44,7 +47,7 @@ def read_table(path: str, text: Collection[str] = ()) -> Any:
     except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         reason = str(error).strip().partition("\n")[0].rpartition("C error: ")[2].rstrip(".") or type(error).__name__
         raise InputError(f"{path} cannot be read as a table: {reason}.") from None
-    frame.columns = frame.columns.map(str)
+    frame.columns = [str(name).strip() for name in frame.columns]
     if frame.empty:
         raise InputError(f"{path} has a header but no rows below it.")
     return frame
@@ -98,7 +101,9 @@ def _start(path: Path) -> bytes:
     return start
 
 
-def _separator(start: str) -> str:
-    """The likeliest separator, by the first line."""
-    header = start.lstrip().partition("\n")[0]
-    return max(",;\t", key=header.count)
+def _dialect(start: str) -> tuple[str, str]:
+    """The likeliest separator, by the first line, and the decimal mark, which is a comma in some semicolon files."""
+    header, _, rows = start.lstrip().partition("\n")
+    separator = max(",;\t", key=header.count)
+    comma = separator != "," and re.search(rf"(^|{separator})-?\d+,\d+\s*({separator}|$)", rows, re.MULTILINE)
+    return separator, "," if comma else "."

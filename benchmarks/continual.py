@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     table(report, parts_in_a_square, [
         ("KAN 2-5-1, 20 intervals", lambda seed: fixed_kan((2, 5, 1), 20, seed), "adam", most(500)),
-        ("KAN 2-5-1, 20 intervals", lambda seed: fixed_kan((2, 5, 1), 20, seed), "lm", most(50)),
+        ("KAN 2-5-1, 20 intervals", lambda seed: fixed_kan((2, 5, 1), 20, seed), "lbfgs", most(100)),
         ("MLP 2-16-16-1", lambda seed: perceptron((2, 16, 16, 1), seed), "adam", most(500)),
         ("MLP 2-16-16-1", lambda seed: perceptron((2, 16, 16, 1), seed), "lm", most(50)),
     ], given.seeds)  # fmt: skip

@@ -29,8 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.subcommand is None:
         parser.print_help()
         return 0
+    try:
+        return _run(chosen)
+    except KeyboardInterrupt:
+        return _fail("interrupted.", 130)
+
+
+def _run(chosen: "Namespace") -> int:
+    """Run the chosen command and return the exit code."""
     commands: dict[str, Callable[[Namespace], None]] = {"fit": _fit, "predict": _predict, "info": _info, "demo": _demo}
-    from superpose.tabular import InputError
+    with _console(stderr=True).status("starting ..."):  # PyTorch and scikit-learn take seconds on a slow machine
+        from superpose.tabular import InputError
 
     try:
         commands[chosen.subcommand](chosen[chosen.subcommand])
@@ -39,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except BrokenPipeError:  # whoever reads our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return _fail("interrupted.", 130)
     return 0
 
 

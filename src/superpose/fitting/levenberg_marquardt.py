@@ -80,10 +80,11 @@ def levenberg_marquardt(
         penalty = strength[:, None, None] * roughness
         penalty.diagonal(dim1=1, dim2=2).add_(smoothing.ridge)
         pulled = _times(penalty, parameters)
+        scale = _scale(hessian)
         gradient, hessian = gradient + 2 * pulled, hessian + 2 * penalty
         objective = losses + (parameters * pulled).sum(1)
         for _ in range(MOST_TRIALS):
-            change = _damped_step(gradient, hessian, damp)
+            change = _damped_step(gradient, hessian, damp.unsqueeze(1) * scale)
             trial = bundle.with_flat(parameters + change)
             trial_losses = trial.losses(data, loss)
             trial_objective = trial_losses + ((parameters + change) * _times(penalty, parameters + change)).sum(1)
@@ -95,6 +96,8 @@ def levenberg_marquardt(
             growth = torch.where(better, 2.0, (2 * growth).clamp(max=64))
             if bool(better.any()):
                 break
+        else:  # as good as it gets, but a new strength of the penalty or new grids may change that
+            damp, growth = torch.full_like(damp, damping), torch.full_like(growth, 2.0)
         bundle = bundle.with_flat(torch.where(better.unsqueeze(1), parameters + change, parameters))
         losses = torch.where(better, trial_losses, losses)
         step += 1
@@ -109,13 +112,17 @@ def _times(matrix: Float[Tensor, "S P P"], vector: Float[Tensor, "S P"]) -> Floa
     return torch.bmm(matrix, vector.unsqueeze(-1)).squeeze(-1)
 
 
+def _scale(hessian: Float[Tensor, "S P P"]) -> Float[Tensor, "S P"]:
+    """What damping is measured by: the curvature of the loss alone, next to which that of a penalty may be immense."""
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    return diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
+
+
 def _damped_step(
-    gradient: Float[Tensor, "S P"], hessian: Float[Tensor, "S P P"], damp: Float[Tensor, " S"]
+    gradient: Float[Tensor, "S P"], hessian: Float[Tensor, "S P P"], damp: Float[Tensor, "S P"]
 ) -> Float[Tensor, "S P"]:
     """Solve the damped equations; a network whose matrix is not positive definite gets no step."""
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    scale = diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
-    factor, failed = torch.linalg.cholesky_ex(hessian + torch.diag_embed(damp.unsqueeze(1) * scale))
+    factor, failed = torch.linalg.cholesky_ex(hessian + torch.diag_embed(damp))
     change = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
     usable = (failed == 0) & torch.isfinite(change).all(1)
     return torch.where(usable.unsqueeze(1), change, torch.zeros_like(change))

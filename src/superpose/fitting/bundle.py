@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from superpose.fitting.losses import Loss
@@ -83,6 +83,13 @@ class Bundle:
         """The chosen networks."""
         return Bundle([stage.picked(index) for stage in self.stages], [m[index].clone() for m in self.matrices])
 
+    @classmethod
+    def joined(cls, bundles: list["Bundle"]) -> "Bundle":
+        """Bundles of one shape as one."""
+        stages = [stage.joined([bundle.stages[n] for bundle in bundles]) for n, stage in enumerate(bundles[0].stages)]
+        layers = zip(*(bundle.matrices for bundle in bundles), strict=True)
+        return cls(stages, [torch.cat(matrices) for matrices in layers])
+
     def flat(self) -> Float[Tensor, "S P"]:
         """All parameters in a row."""
         return torch.cat([matrix.flatten(1) for matrix in self.matrices], 1)
@@ -136,6 +143,39 @@ class Bundle:
             rooted = loss.rooted(jacobian, outputs, data.y[part]) * data.weight[part].sqrt()[:, None, None]
             hessian += torch.bmm(rooted.flatten(1, 2).transpose(1, 2), rooted.flatten(1, 2))
         return gradient, hessian
+
+    def without_node(self, layer: int, node: int) -> "Bundle":
+        """The same networks with all edges into and out of a node after `layer` set to zero."""
+        matrices = [matrix.clone() for matrix in self.matrices]
+        matrices[layer][:, node] = 0
+        matrices[layer + 1][..., self._from(layer + 1, node)] = 0
+        return replace(self, matrices=matrices)
+
+    def dead_nodes(self) -> list[Bool[Tensor, "S O"]]:
+        """For every hidden layer, the nodes whose edges are all zero. Nothing can wake them, so they stay as they are."""
+        dead = []
+        for layer in range(len(self.stages) - 1):
+            silent = (self.matrices[layer] == 0).all(2)
+            unheard = [
+                (self.matrices[layer + 1][..., self._from(layer + 1, n)] == 0).all(2).all(1)
+                for n in range(silent.shape[1])
+            ]
+            dead.append(silent & torch.stack(unheard, 1))
+        return dead
+
+    def frozen(self) -> Bool[Tensor, "S P"]:
+        """The parameters of edges into and out of dead nodes."""
+        marks = [torch.zeros_like(matrix, dtype=torch.bool) for matrix in self.matrices]
+        for layer, dead in enumerate(self.dead_nodes()):
+            marks[layer] |= dead.unsqueeze(2)
+            for node in range(dead.shape[1]):
+                marks[layer + 1][..., self._from(layer + 1, node)] |= dead[:, node, None, None]
+        return torch.cat([mark.flatten(1) for mark in marks], 1)
+
+    def _from(self, layer: int, node: int) -> slice:
+        """Columns of a layer's matrix that belong to one of its inputs."""
+        width = self.stages[layer].per_input
+        return slice(node * width, (node + 1) * width)
 
     def with_basis(self, layer: int, basis: "torch.nn.Module", carry: Float[Tensor, "SI new old"]) -> "Bundle":
         """The same functions on other grids of one layer; `carry` takes the coefficients over."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from superpose.fitting.bundle import Bundle, Data
@@ -55,18 +55,20 @@ def levenberg_marquardt(
     step = 0
     fresh = True
     strength = torch.full_like(damp, smoothing.strength)
-    directions = rank(bundle)
+    frozen = bundle.frozen()
+    directions = rank(bundle, frozen)
     while True:
         moved = regrid(step, bundle)
         if moved is not None:
             bundle, fresh = moved, True
         if fresh:
-            roughness = assembled(bundle, penalty_blocks(bundle, data.x))
+            roughness = _without(assembled(bundle, penalty_blocks(bundle, data.x)), frozen)
             losses = bundle.losses(data, loss)
             fresh = False
         parameters = bundle.flat()
         gradient, hessian = bundle.normal_equations(data, loss)
-        if smoothing.learned and directions and step:
+        gradient, hessian = gradient.masked_fill(frozen, 0), _without(hessian, frozen)
+        if smoothing.learned and step and bool((directions > 0).all()):
             strength = evidence(
                 strength,
                 roughness,
@@ -82,6 +84,7 @@ def levenberg_marquardt(
         pulled = _times(penalty, parameters)
         scale = _scale(hessian)
         gradient, hessian = gradient + 2 * pulled, hessian + 2 * penalty
+        hessian.diagonal(dim1=1, dim2=2).add_(frozen)
         objective = losses + (parameters * pulled).sum(1)
         for _ in range(MOST_TRIALS):
             change = _damped_step(gradient, hessian, damp.unsqueeze(1) * scale)
@@ -110,6 +113,11 @@ MOST_TRIALS = 8
 
 def _times(matrix: Float[Tensor, "S P P"], vector: Float[Tensor, "S P"]) -> Float[Tensor, "S P"]:
     return torch.bmm(matrix, vector.unsqueeze(-1)).squeeze(-1)
+
+
+def _without(matrix: Float[Tensor, "S P P"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P P"]:
+    """The matrix with the rows and columns of frozen parameters set to zero."""
+    return matrix.masked_fill(frozen.unsqueeze(1) | frozen.unsqueeze(2), 0)
 
 
 def _scale(hessian: Float[Tensor, "S P P"]) -> Float[Tensor, "S P"]:

@@ -29,7 +29,7 @@ def chosen_loss(loss: str | Loss | Callable[[Tensor, Tensor], Tensor], model: Ne
 def as_rows(values: Any, name: str, width: int | None) -> Tensor:
     """A finite float64 matrix, one row per sample."""
     try:
-        rows = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values)).detach().cpu()
+        rows = torch.as_tensor(values if isinstance(values, Tensor) else np.array(values, order="C")).detach().cpu()
     except (TypeError, ValueError) as problem:
         raise TypeError(
             f"{name} must be numbers in rows and columns, got {type(values).__name__}: {problem}."
@@ -91,6 +91,11 @@ def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
             spread = (data.weight.unsqueeze(1) * (data.y - mean).square()).sum(0).sqrt()
             model.output_scaling.scale.copy_(torch.where(spread > 1e-12 * mean.abs(), spread, torch.ones_like(spread)))
             model.output_scaling.shift.copy_(mean)
+        for scaling in (model.input_scaling, model.output_scaling):
+            if not bool((torch.isfinite(scaling.shift) & torch.isfinite(scaling.scale) & (scaling.scale > 0)).all()):
+                raise ValueError(
+                    f"the spread of the data is beyond {scaling.scale.dtype}; change the units, or call model.double()."
+                )
 
 
 def reach(samples: float) -> float:

@@ -8,7 +8,7 @@ neighbouring piece goes on. Smooth bases take q = 3.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from superpose.bases import Basis, BSpline
@@ -62,10 +62,15 @@ def assembled(bundle: Bundle, blocks: list[Tensor | None]) -> Float[Tensor, "S P
     return whole
 
 
-def rank(bundle: Bundle) -> int:
-    """Number of directions of one network's parameters that the penalty sees."""
-    free = sum(_unseen(stage.basis) * matrix[0].numel() // stage.per_input for stage, matrix in _kan_layers(bundle))
-    return sum(matrix[0].numel() for _, matrix in _kan_layers(bundle)) - free
+def rank(bundle: Bundle, frozen: Bool[Tensor, "S P"]) -> Float[Tensor, " S"]:
+    """Number of directions of each network's free parameters that the penalty sees."""
+    parts = frozen.split([matrix[0].numel() for matrix in bundle.matrices], dim=1)
+    seen = torch.zeros(bundle.count, dtype=torch.float64)
+    for stage, part in zip(bundle.stages, parts, strict=True):
+        if isinstance(stage, KANStage):
+            edges = (~part).view(bundle.count, -1, stage.per_input).any(2).sum(1)
+            seen += edges * (stage.per_input - _unseen(stage.basis))
+    return seen
 
 
 def evidence(
@@ -74,7 +79,7 @@ def evidence(
     hessian: Float[Tensor, "S P P"],
     roughness: Float[Tensor, " S"],
     losses: Float[Tensor, " S"],
-    directions: int,
+    directions: Float[Tensor, " S"],
     observations: float,
     noise_known: bool,
 ) -> Float[Tensor, " S"]:
@@ -111,8 +116,3 @@ def evidence(
 def _unseen(basis: Basis) -> int:
     """Directions of an edge without roughness: the base function and the polynomials below the penalised derivative."""
     return 1 + (basis.degree + 1 if isinstance(basis, BSpline) else 3)
-
-
-def _kan_layers(bundle: Bundle) -> list[tuple[KANStage, Tensor]]:
-    pairs = zip(bundle.stages, bundle.matrices, strict=True)
-    return [(stage, matrix) for stage, matrix in pairs if isinstance(stage, KANStage)]

@@ -97,7 +97,7 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
             start = best_start(model, train, loss, starts if fresh else 1, generator, watch)
             penalty = Smoothing() if smoothing == "auto" else Smoothing(smoothing, learned=False)
             grids = stay if not move else follow_then_adapt if fresh else adapt
-            run_stages(model, start, train, loss, Stages(stages, max_iter or 12, penalty, grids), watch)
+            run_stages(model, start, train, loss, Stages(stages, max_iter or 12, penalty, grids, narrow=move), watch)
         else:
             steps = adam(model, train, loss, generator) if solver == "adam" else lbfgs(model, train, loss)
             _run(steps, max_iter or (100 if solver == "adam" else 500), watch)

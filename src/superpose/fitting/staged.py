@@ -8,6 +8,7 @@ from typing import Literal
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.levenberg_marquardt import Regrid, Smoothing, levenberg_marquardt
 from superpose.fitting.losses import Loss
+from superpose.fitting.narrow import narrowed
 from superpose.fitting.problem import reach
 from superpose.fitting.watch import Candidate, Watch
 from superpose.models import KAN, Network
@@ -15,18 +16,23 @@ from superpose.models import KAN, Network
 GAIN = 0.95
 """Share of the held-out loss that must be left, at most, for still finer grids to be worth trying."""
 
+NEAR = 1e-3
+"""Loss of standardised targets below which a network has found its data, and may turn out wider than it needs to be."""
+
 Grids = Callable[[int, int, Data], Regrid]
 """How grids behave, given the number of the stage, its steps and the data."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Sizes of the grids to go through, the steps on each, the penalty to start with and how the grids behave."""
+    """Sizes of the grids to go through, the steps on each, the penalty to start with, how the grids behave, and
+    whether nodes that are not needed may go."""
 
     sizes: list[int]
     steps: int
     smoothing: Smoothing
     grids: Grids
+    narrow: bool
 
 
 def run_stages(model: Network, bundle: Bundle, train: Data, loss: Loss, stages: Stages, watch: Watch) -> None:
@@ -36,16 +42,37 @@ def run_stages(model: Network, bundle: Bundle, train: Data, loss: Loss, stages: 
         before = watch.best_loss
         if size != bundle.intervals:
             bundle = bundle.refined(size)
-        regrid = stages.grids(number, stages.steps, train)
-        damping = 1e-2 if number == 0 else 1e-4
-        for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, regrid, damping), stages.steps):
-            bundle = state.bundle
-            smoothing = replace(smoothing, strength=float(state.strength[0]))
-            watch.see(_candidate(model, bundle, float(state.losses[0]), loss))
-            if watch.done:
-                return
-        if number and watch.held_out is not None and watch.best_loss > GAIN * before:
+        bundle, smoothing = _steps(model, bundle, train, loss, stages, number, smoothing, watch)
+        reached = watch.history[-1].train_loss
+        if stages.narrow and reached < NEAR and not watch.done:
+            slim = narrowed(bundle, reached, train, loss, smoothing, watch)
+            if slim is not bundle:
+                watch.accept(_candidate(model, slim, float(slim.losses(train, loss)[0]), loss))
+                bundle, smoothing = _steps(model, slim, train, loss, stages, number + 1, smoothing, watch)
+        if watch.done or (number and watch.held_out is not None and watch.best_loss > GAIN * before):
             return
+
+
+def _steps(
+    model: Network,
+    bundle: Bundle,
+    train: Data,
+    loss: Loss,
+    stages: Stages,
+    number: int,
+    smoothing: Smoothing,
+    watch: Watch,
+) -> tuple[Bundle, Smoothing]:
+    """The steps of one stage, and where they lead."""
+    regrid = stages.grids(number, stages.steps, train)
+    damping = 1e-2 if number == 0 else 1e-4
+    for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, regrid, damping), stages.steps):
+        bundle = state.bundle
+        smoothing = replace(smoothing, strength=float(state.strength[0]))
+        watch.see(_candidate(model, bundle, float(state.losses[0]), loss))
+        if watch.done:
+            break
+    return bundle, smoothing
 
 
 def sizes(model: Network, intervals: Sequence[int] | Literal["auto"] | None) -> list[int]:

@@ -5,6 +5,7 @@ small as 2-5-1: one call for all of them costs hardly more than a call for one.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,10 @@ class Stage(ABC):
     @abstractmethod
     def picked(self, index: Tensor) -> "Stage":
         """The same layer of the chosen networks."""
+
+    @abstractmethod
+    def joined(self, stages: Sequence["Stage"]) -> "Stage":
+        """The same layer of the networks of all given stages, one after the other."""
 
     def pulled_back(
         self, adjoint: Float[Tensor, "S N K O"], matrix: Float[Tensor, "S O F"], slopes: Float[Tensor, "S N I J"]
@@ -69,6 +74,10 @@ class KANStage(Stage):
         points = self.basis.breakpoints.view(self.count, self.inputs, -1)[index].flatten(0, 1)
         return KANStage(len(index), self.inputs, self.basis.at(points), self.base)
 
+    def joined(self, stages: Sequence["Stage"]) -> "KANStage":
+        points = torch.cat([stage.basis.breakpoints for stage in stages])
+        return KANStage(sum(stage.count for stage in stages), self.inputs, self.basis.at(points), self.base)
+
 
 class DenseStage(Stage):
     """Linear layers after an activation."""
@@ -89,6 +98,9 @@ class DenseStage(Stage):
 
     def picked(self, index: Tensor) -> "DenseStage":
         return DenseStage(len(index), self.inputs, self.activation)
+
+    def joined(self, stages: Sequence["Stage"]) -> "DenseStage":
+        return DenseStage(sum(stage.count for stage in stages), self.inputs, self.activation)
 
 
 def value_and_slope(function: nn.Module, x: Tensor, slope: bool) -> tuple[Tensor, Tensor]:

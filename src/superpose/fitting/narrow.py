@@ -1,0 +1,61 @@
+"""Takes away the hidden nodes that a network does not need.
+
+A network wider than its data need writes one function in many ways, which agree on the data and nowhere else. Wide
+networks find their way more easily, so a fit starts wide and becomes narrow; the nodes stay in the network's shape,
+with all their edges zero.
+"""
+
+import math
+from itertools import islice
+
+import torch
+
+from superpose.fitting.bundle import Bundle, Data
+from superpose.fitting.levenberg_marquardt import Smoothing, levenberg_marquardt
+from superpose.fitting.losses import Loss
+from superpose.fitting.problem import reach
+from superpose.fitting.watch import Watch
+
+STEPS = 12
+MOST_WORK = 3e9
+"""Multiplications in one step of all candidates above which the search is not worth its time."""
+
+
+def narrowed(bundle: Bundle, reached: float, data: Data, loss: Loss, smoothing: Smoothing, watch: Watch) -> Bundle:
+    """One network without the hidden nodes that can go; `reached` is its loss.
+
+    A node can go when the refitted rest does as well by Schwarz's criterion (BIC): the loss may grow as much as the
+    parameters saved are worth.
+    """
+    while not watch.done:
+        candidates = _removable(bundle)
+        if not candidates or len(candidates) * len(data) * bundle.flat().shape[1] ** 2 > MOST_WORK:
+            return bundle
+        slimmer = Bundle.joined([bundle.without_node(layer, node) for layer, node in candidates])
+        slimmer, losses = _refitted(slimmer, data, loss, smoothing, watch)
+        slimmer, losses = _refitted(slimmer.picked(losses.argsort()[:2]), data, loss, smoothing, watch)
+        saved = (slimmer.frozen().sum(1) - bundle.frozen().sum()).double()
+        worth = reached * torch.exp(saved * math.log(len(data)) / len(data))
+        leader = int((losses / worth).argmin())
+        if not losses[leader] <= worth[leader]:
+            return bundle
+        reached, bundle = float(losses[leader]), slimmer.picked(torch.tensor([leader]))
+    return bundle
+
+
+def _removable(bundle: Bundle) -> list[tuple[int, int]]:
+    """Living hidden nodes that are not the last of their layer, as pairs of layer and node."""
+    living = [torch.where(~dead[0])[0].tolist() for dead in bundle.dead_nodes()]
+    return [(layer, node) for layer, nodes in enumerate(living) for node in nodes if len(nodes) > 1]
+
+
+def _refitted(
+    bundle: Bundle, data: Data, loss: Loss, smoothing: Smoothing, watch: Watch
+) -> tuple[Bundle, torch.Tensor]:
+    def regrid(step: int, bundle: Bundle) -> Bundle | None:
+        return bundle.stretched(data, margin=reach(len(data))) if step % 3 == 0 else None
+
+    for state in islice(levenberg_marquardt(bundle, data, loss, smoothing, regrid), STEPS):
+        if watch.done:
+            break
+    return state.bundle, state.losses.nan_to_num(float("inf"))

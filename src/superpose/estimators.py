@@ -24,14 +24,14 @@ class _KANEstimator(BaseEstimator):
     model_: KAN
     fit_: TableFit
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parameters of an estimator
         self,
         hidden: tuple[int, ...] | str = "auto",
         *,
         intervals: int = 6,
         degree: int = 3,
         solver: str = "auto",
-        alpha: float = 1e-4,
+        alpha: float = 1.0,
         max_iter: int = 200,
         batch_size: int | str = "auto",
         early_stopping: bool | str = "auto",
@@ -61,13 +61,13 @@ class _KANEstimator(BaseEstimator):
 
     def _fit(self, X: np.ndarray, y: torch.Tensor, sample_weight: Any, classes: int) -> None:
         options = self._options()
-        weight = torch.from_numpy(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
+        weight = torch.tensor(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
         if int((weight > 0).sum()) < 2:
             raise ValueError("at least two rows with a positive weight are needed, and sample_weight leaves fewer.")
         earlier = getattr(self, "fit_", None) if self.warm_start else None
         if earlier is not None:
             self._check_same_shape(earlier, X, y, classes)
-        self.fit_ = fit_table(torch.from_numpy(X), y, weight, classes, options, earlier=earlier, show=self._show)
+        self.fit_ = fit_table(torch.tensor(X), y, weight, classes, options, earlier=earlier, show=self._show)
         self.model_ = self.fit_.model
         self.n_iter_ = len(self.fit_.losses)
         self.loss_curve_ = list(self.fit_.losses)
@@ -78,7 +78,7 @@ class _KANEstimator(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64, order="C")
         with torch.inference_mode():
-            return torch.cat([self.model_(rows) for rows in torch.from_numpy(X).split(ROWS)]).numpy()
+            return torch.cat([self.model_(rows) for rows in torch.tensor(X).split(ROWS)]).numpy()
 
     def _show(self, line: str) -> None:
         if self.verbose:
@@ -146,7 +146,7 @@ class KANRegressor(RegressorMixin, _KANEstimator):
             reset=not (self.warm_start and hasattr(self, "fit_")),
         )  # fmt: skip
         self._one_dimensional = y.ndim == 1
-        self._fit(X, torch.from_numpy(np.ascontiguousarray(y, dtype=np.float64)).reshape(len(y), -1), sample_weight, 0)
+        self._fit(X, torch.tensor(y, dtype=torch.float64).reshape(len(y), -1), sample_weight, 0)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -179,7 +179,7 @@ class KANClassifier(ClassifierMixin, _KANEstimator):
         if self.warm_start and hasattr(self, "fit_") and not np.array_equal(classes, self.classes_):
             raise ValueError("warm_start needs the classes of the first fit; set warm_start=False to begin anew.")
         self.classes_ = classes
-        self._fit(X, torch.from_numpy(numbers.astype(np.int64)), sample_weight, len(classes))
+        self._fit(X, torch.tensor(numbers.astype(np.int64)), sample_weight, len(classes))
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from superpose.fitting.losses import Loss
-from superpose.fitting.table_network import Rows, TableNetwork
+from superpose.fitting.table_network import Rows, TableNetwork, mean_loss
 
-CHUNK = 2**22
+CHUNK = 2**20
+MANY_ROWS = 1000
 FREE = 1e-8
 """Precision of parameters without a penalty, such as constants."""
 
@@ -28,16 +29,16 @@ class Priors:
         group: The group of every parameter; -1 for none.
         price: What multiplies the precision of the group: rougher functions cost more.
         precision: Of every group.
-        least: Below this no precision falls, the strength a user asks for.
+        strength: What multiplies all precisions once the data have chosen them; 1 leaves them.
     """
 
     group: Tensor
     price: Float[Tensor, " P"]
     precision: Float[Tensor, " groups"]
-    least: float
+    strength: float
 
     @classmethod
-    def of(cls, network: TableNetwork, wires: int, precision: float, least: float) -> "Priors":
+    def of(cls, network: TableNetwork, wires: int, precision: float, strength: float) -> "Priors":
         """A group for the lines and one for the bends of every input, apart for wires, and one for each hidden layer."""
         groups, prices, count = [], [], 0
         for layer, matrix in enumerate(network.matrices):
@@ -48,9 +49,9 @@ class Priors:
                 size = 2 * len(network.inputs.maps)
             else:
                 rough = network.hidden.natural.rough
-                own = (rough > 1e-6).long().repeat(network.matrices[layer - 1].shape[0])
+                own = (rough > 1e-6).long().repeat_interleave(len(network.matrices[layer - 1]))
                 price = torch.where(rough > 1e-6, rough / 200, torch.ones_like(rough))
-                price = price.repeat(network.matrices[layer - 1].shape[0])
+                price = price.repeat_interleave(len(network.matrices[layer - 1]))
                 size = 2
             rows = torch.cat([own, own.new_full((1,), -1)]).repeat(len(matrix), 1)
             rows[rows >= 0] += count
@@ -60,12 +61,12 @@ class Priors:
                 count += size
             groups.append(rows.flatten())
             prices.append(torch.cat([price, price.new_full((1,), FREE)]).repeat(len(matrix)))
-        return cls(torch.cat(groups), torch.cat(prices), torch.full((count,), precision, dtype=torch.float64), least)
+        return cls(torch.cat(groups), torch.cat(prices), torch.full((count,), precision, dtype=torch.float64), strength)
 
     def diagonal(self) -> Float[Tensor, " P"]:
         """Precision of every parameter."""
-        own = torch.where(self.group >= 0, self.precision[self.group.clamp_min(0)], 1.0)
-        return own * self.price
+        own = torch.where(self.group >= 0, self.strength * self.precision[self.group.clamp_min(0)], 1.0)
+        return (own * self.price).clamp_min(FREE)
 
     def updated_(self, parameters: Float[Tensor, " P"], variance: Float[Tensor, " P"]) -> float:
         """MacKay's update of all precisions; gives back the number of parameters that the data determine."""
@@ -75,7 +76,7 @@ class Priors:
         count = torch.zeros_like(self.precision).index_add_(0, index, determined[inside])
         size = torch.zeros_like(self.precision).index_add_(0, index, (self.price * parameters.square())[inside])
         new = (count + 1e-3) / (size + 1e-6)
-        self.precision = new.clamp(self.precision / 10, self.precision * 10).clamp(max(self.least, 1e-8), 1e8)
+        self.precision = new.clamp(self.precision / 10, self.precision * 10).clamp(1e-8, 1e8)
         return float(determined.sum())
 
 
@@ -100,25 +101,31 @@ def evidence_fit(network: TableNetwork, rows: Rows, loss: Loss, priors: Priors, 
         wait: Steps before the first update of the precisions.
     """
     outputs = network.matrices[-1].shape[0]
+    # Half the precision is enough for many rows: rounding is far below their noise.
+    light = rows.to(torch.float32) if len(rows) >= MANY_ROWS else rows
     likelihood = rows.count if loss.noise_known else rows.count * outputs / 2
     total = rows.count * outputs
     noise, damp, step = 1.0, 1e-2, 0
-    value = float((loss.values(network.outputs(rows.features), rows.targets) * rows.weight).sum())
+    value = mean_loss(network, light, loss)
     if not loss.noise_known:
         noise = max(value, 1e-3)
+    fresh = True
     while True:
-        gradient, hessian = _normal_equations(network, rows, loss, likelihood / noise)
+        if fresh:
+            gradient, hessian = _normal_equations(network, light, loss, likelihood)
         parameters, prior = network.flat(), priors.diagonal()
         objective = likelihood / noise * value + float((prior * parameters.square()).sum()) / 2
-        pulled = gradient + prior * parameters
-        full = hessian + torch.diag(prior)
-        for _ in range(8):
+        pulled = gradient / noise + prior * parameters
+        full = hessian / noise + torch.diag(prior)
+        full.diagonal().mul_(1 + (1e-5 if light is not rows else 1e-11))
+        fresh, reached = False, objective
+        for _ in range(6):
             factor, failed = torch.linalg.cholesky_ex(full + torch.diag(damp * full.diagonal()))
             trial = network.with_flat(parameters - torch.cholesky_solve(pulled.unsqueeze(1), factor).squeeze(1))
-            tried = float((loss.values(trial.outputs(rows.features), rows.targets) * rows.weight).sum())
+            tried = mean_loss(trial, light, loss)
             reached = likelihood / noise * tried + float((prior * trial.flat().square()).sum()) / 2
             if not failed and reached < objective:
-                network, value, damp = trial, tried, max(damp / 5, 1e-8)
+                network, value, damp, fresh = trial, tried, max(damp / 5, 1e-8), True
                 break
             damp *= 6
         step += 1
@@ -144,6 +151,7 @@ def _normal_equations(
 ) -> tuple[Float[Tensor, " P"], Float[Tensor, "P P"]]:
     """Gradient and Gauss-Newton matrix of the mean loss times a number."""
     size = sum(m.numel() for m in network.matrices)
+    network = network.to(rows.features.dtype)
     gradient = rows.features.new_zeros(size)
     hessian = rows.features.new_zeros(size, size)
     most = max(1, CHUNK // (size * network.matrices[-1].shape[0]))
@@ -155,4 +163,4 @@ def _normal_equations(
         gradient += slopes.flatten() @ jacobian.flatten(0, 1)
         rooted = loss.rooted(jacobian.unsqueeze(0), outputs.unsqueeze(0), targets)[0] * weight.sqrt()[:, None, None]
         hessian += rooted.flatten(0, 1).T @ rooted.flatten(0, 1)
-    return gradient, hessian
+    return gradient.double(), hessian.double()

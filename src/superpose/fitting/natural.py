@@ -61,13 +61,13 @@ class Natural:
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "N inputs"]) -> Float[Tensor, "N J"]:
         """Values of all functions, those of an input side by side."""
-        values = x.new_empty(len(x), len(self.rough))
+        parts, start = [], 0
         for i, own in enumerate(self.maps):
-            mine = self.owner == i
             points, inverse = np.unique(x[:, i].numpy(), return_inverse=True)
-            table = _values(self.basis, i, points) @ own - self.means[mine]
-            values[:, mine] = table[torch.from_numpy(inverse)]
-        return values
+            table = _values(self.basis, i, points) @ own - self.means[start : start + own.shape[1]]
+            parts.append(table[torch.from_numpy(inverse)])
+            start += own.shape[1]
+        return torch.cat(parts, 1)
 
     def coefficients(
         self, matrix: Float[Tensor, "outputs J"], shift: Float[Tensor, " outputs"]
@@ -80,14 +80,14 @@ class Natural:
 
 
 def _values(basis: BSpline, column: int, points: np.ndarray) -> Float[Tensor, "N num"]:
-    """All splines of one input at some points, continued by straight lines."""
+    """All splines of one input at some points, continued as the basis says: by straight lines or constants."""
     from scipy.interpolate import BSpline as Compiled
 
     knots, degree = basis.knots[column].numpy(), basis.degree
     low, high = knots[degree], knots[-degree - 1]
     values = Compiled.design_matrix(np.clip(points, low, high), knots, degree).toarray()
     outside = np.flatnonzero((points < low) | (points > high))
-    if len(outside) and degree:
+    if len(outside) and degree and basis.extrapolation == "linear":
         slope = Compiled(knots, np.eye(values.shape[1]), degree).derivative()
         inside = np.clip(points[outside], low, high)
         values[outside] += (points[outside] - inside)[:, None] * slope(inside)

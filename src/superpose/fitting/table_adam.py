@@ -1,19 +1,25 @@
 """Adam on minibatches of a table in natural coordinates: one cycle of rates, averaged iterates, the best pass kept."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from superpose.fitting.losses import Loss
-from superpose.fitting.table_network import Rows, TableNetwork
+from superpose.fitting.table_network import Rows, TableNetwork, mean_loss
 from superpose.fitting.table_options import Journal, TableOptions
 
-RATE = 1e-2
-STEPS = 2500
-"""Steps of a cycle, unless the table is so small or large that `PASSES` say otherwise."""
-PASSES = (8, 60)
-MEMORY = 0.99
+RATE = 3e-3
+STEPS = 4000
+"""Steps of a cycle, unless `PASSES` over the table say otherwise."""
+PASSES = (8, 40)
+MEMORY = 0.98
+STEEP = 0.5
+DECAY = 200.0
+"""Rate at which a straight line decays, times the number of rows."""
+MOST_DECAY = 0.1
+BETAS = (0.9, 0.99)
 
 
 def table_adam(
@@ -26,49 +32,68 @@ def table_adam(
     journal: Journal,
 ) -> TableNetwork:
     """The average of the iterates after the pass with the lowest held-out loss, in float64."""
-    start, network = network, network.to(torch.float32)
-    rows, held_out = rows.to(torch.float32), None if held_out is None else held_out.to(torch.float32)
-    parameters = [m.clone().requires_grad_() for m in network.matrices]
-    first, second = [torch.zeros_like(p) for p in parameters], [torch.zeros_like(p) for p in parameters]
-    average = [p.detach().clone() for p in parameters]
-    decay = [options.alpha * price for price in prices(network)]
-    batch = min(options.batch_size, len(rows))
+    best, since = (float("inf") if held_out is None else mean_loss(network, held_out, loss), network), 0
+    network, rows = network.to(torch.float32), rows.to(torch.float32)
+    held_out = None if held_out is None else held_out.to(torch.float32)
+    moments = Moments.of(network.flat())
+    decay = options.alpha * min(DECAY / rows.count, MOST_DECAY) * prices(network)
+    batch = min(options.batch_size, max(32, len(rows) // 8))
     each = math.ceil(len(rows) / batch)
     passes = min(options.max_iter, max(PASSES[0], min(PASSES[1], round(STEPS / each))))
-    best, since, step = (float("inf"), start), 0, 0
-    for _ in range(passes):
-        total = 0.0
+    for turn in range(passes):
+        total = torch.zeros(())
         for index in torch.randperm(len(rows), generator=generator).split(batch):
-            part = rows.part(index)
-            with torch.enable_grad():
-                value = (
-                    loss.values(network.with_matrices(parameters).outputs(part.features), part.targets) * part.weight
-                ).sum()
-                gradients = torch.autograd.grad(value, parameters)
-            step += 1
-            rate = RATE * schedule(step / (passes * each))
-            with torch.no_grad():
-                torch._foreach_lerp_(first, gradients, 0.1)
-                torch._foreach_mul_(second, 0.99)
-                torch._foreach_addcmul_(second, gradients, gradients, 0.01)
-                scale = torch._foreach_div(second, 1 - 0.99**step)
-                torch._foreach_sqrt_(scale)
-                torch._foreach_add_(scale, 1e-8)
-                torch._foreach_addcdiv_(parameters, first, scale, -rate / (1 - 0.9**step))
-                for p, d in zip(parameters, decay, strict=True):
-                    p.div_(1 + rate * d)
-                torch._foreach_lerp_(average, [p.detach() for p in parameters], max(1 - MEMORY, 1 / step))
-            total += float(value) * float(rows.weight[index].sum())
-        shown = network.with_matrices([p.clone() for p in average])
+            features, targets, weight = rows.features[index], rows.targets[index], rows.weight[index]
+            share = weight / weight.sum()
+
+            def pull(
+                outputs: Tensor, targets: Tensor = targets, share: Tensor = share, weight: Tensor = weight
+            ) -> Tensor:
+                nonlocal total
+                total = total + loss.values(outputs, targets) @ weight
+                return loss.slopes(outputs.unsqueeze(0), targets)[0] * share.unsqueeze(1)
+
+            gradient = torch.cat([g.flatten() for g in network.gradient(features, pull)])
+            rate = RATE * schedule((moments.step + 1) / (passes * each))
+            network = network.with_flat(moments.moved_(gradient, rate, decay))
+        shown = network.with_flat(moments.average.clone())
         validation = mean_loss(shown, held_out, loss) if held_out is not None else None
-        journal.note("adam", total, validation)
-        score = total if validation is None else validation
+        journal.note("adam", float(total), validation)
+        score = float(total) if validation is None else validation
         since = 0 if score < best[0] - options.tol else since + 1
         if score < best[0]:
             best = score, shown
-        if journal.late or (held_out is not None and since >= options.patience):
+        # A pass of the first half may be worse than the additive start: the rates are still high.
+        if journal.late or (held_out is not None and since >= options.patience and 2 * turn >= passes):
             break
     return best[1].to(torch.float64)
+
+
+@dataclass
+class Moments:
+    """Parameters with what Adam remembers (Kingma and Ba 2015), and the running average of the parameters."""
+
+    parameters: Tensor
+    first: Tensor
+    second: Tensor
+    average: Tensor
+    step: int = 0
+
+    @classmethod
+    def of(cls, parameters: Tensor) -> "Moments":
+        """The beginning."""
+        return cls(parameters, torch.zeros_like(parameters), torch.zeros_like(parameters), parameters.clone())
+
+    def moved_(self, gradient: Tensor, rate: float, decay: Tensor) -> Tensor:
+        """One step; the decay is taken apart from the gradient (Loshchilov and Hutter 2019)."""
+        self.step += 1
+        self.first.lerp_(gradient, 1 - BETAS[0])
+        self.second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        scale = (self.second / (1 - BETAS[1] ** self.step)).sqrt_().add_(1e-8)
+        moved = self.parameters.addcdiv(self.first, scale, value=-rate / (1 - BETAS[0] ** self.step))
+        self.parameters = moved.div_(1 + rate * decay)
+        self.average.lerp_(moved, max(1 - MEMORY, 1 / (1 + self.step)))
+        return moved
 
 
 def schedule(share: float) -> float:
@@ -77,16 +102,10 @@ def schedule(share: float) -> float:
     return share / rise if share < rise else (1 + math.cos(math.pi * (share - rise) / (1 - rise))) / 2
 
 
-def prices(network: TableNetwork) -> list[Tensor]:
+def prices(network: TableNetwork) -> Tensor:
     """How much faster than a straight line every function decays; constants do not."""
     rough = [network.inputs.rough / 20]
     for before in network.matrices[:-1]:
-        rough.append((network.hidden.natural.rough / 200).repeat(len(before)))
-    made = [torch.cat([(1 + r).clamp(max=1e3), r.new_zeros(1)]) for r in rough]
-    return [m.to(network.matrices[0].dtype) for m in made]
-
-
-def mean_loss(network: TableNetwork, rows: Rows, loss: Loss) -> float:
-    """Weighted mean loss."""
-    with torch.no_grad():
-        return float((loss.values(network.outputs(rows.features), rows.targets) * rows.weight).sum())
+        rough.append((network.hidden.natural.rough / 200).repeat_interleave(len(before)))
+    rows = [torch.cat([((1 + r) ** STEEP).clamp(max=1e3), r.new_zeros(1)]) for r in rough]
+    return torch.cat([r.repeat(len(m)) for r, m in zip(rows, network.matrices, strict=True)]).to(network.matrices[0])

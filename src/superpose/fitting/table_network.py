@@ -6,13 +6,15 @@ powers, which need no search for the interval of a point. One node per output in
 wire, so that an additive model is contained in every network.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from superpose.bases import BSpline
+from superpose.fitting.losses import Loss
 from superpose.fitting.natural import Natural
 from superpose.layers import KANLinear
 from superpose.models import KAN
@@ -54,12 +56,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class HiddenFunctions:
-    """The natural functions of a standard normal variable: m of them, `powers @ table` inside the grid."""
+    """The natural functions of a standard normal variable: m of them, `table.T @ powers`.
+
+    The powers are those of the clamped variable, truncated ones beyond every cut, and what reaches beyond the grid on
+    either side, which continues the functions as straight lines.
+    """
 
     natural: Natural
-    table: Float[Tensor, "powers m"]
+    table: Float[Tensor, "q m"]
     degree: int
-    cuts: Float[Tensor, " cuts"]
+    cuts: list[float]
 
     @classmethod
     def of(cls, intervals: int, degree: int, most: int = 32) -> "HiddenFunctions":
@@ -69,43 +75,76 @@ class HiddenFunctions:
         points = (2**0.5 * torch.erfinv(2 * share - 1)).clamp(-REACH, REACH).unsqueeze(1)
         basis = BSpline(intervals, degree).at(ends.unsqueeze(0))
         natural = Natural.of(basis, points, torch.full_like(share, 1 / 801), most)
-        found = cls(natural, points.new_empty(0, 0), degree, ends[1:-1] / REACH)
+        found = cls(natural, points.new_empty(0, 0), degree, (ends[1:-1] / REACH).tolist())
         # Both families span the same splines, so the least-squares solution is exact to rounding.
-        grid = torch.linspace(-REACH, REACH, 40 * intervals + 1, dtype=torch.float64)
-        table = torch.linalg.lstsq(found._powers(grid / REACH), natural(grid.unsqueeze(1))).solution
-        return cls(natural, table, degree, found.cuts)
+        grid = torch.linspace(-2 * REACH, 2 * REACH, 80 * intervals + 1, dtype=torch.float64).unsqueeze(1)
+        powers = torch.cat([found.powers(grid).squeeze(-1), torch.ones_like(grid.T)])
+        solution = torch.linalg.lstsq(powers.T, natural(grid)).solution
+        # A function's own constant is dropped: every layer has constants.
+        natural = replace(natural, means=natural.means + solution[-1])
+        return cls(natural, solution[:-1], degree, found.cuts)
 
     def to(self, dtype: torch.dtype) -> "HiddenFunctions":
         """The same functions in another arithmetic."""
-        return HiddenFunctions(self.natural, self.table.to(dtype), self.degree, self.cuts.to(dtype))
+        return HiddenFunctions(self.natural, self.table.to(dtype), self.degree, self.cuts)
 
     @property
     def count(self) -> int:
         """Number of functions of a node."""
         return self.table.shape[1]
 
-    def __call__(
-        self, z: Float[Tensor, "N nodes"], slopes: bool = False
-    ) -> tuple[Float[Tensor, "N nodes m"], Float[Tensor, "N nodes m"]]:
-        """Values, and slopes if asked for (else the values again)."""
-        t = (z / REACH).clamp(-1, 1)
-        slope = self._powers(t, order=1) @ self.table / REACH
-        values = self._powers(t) @ self.table + (z - t * REACH).unsqueeze(-1) * slope
-        return values, slope if slopes else values
+    def values(self, powers: Float[Tensor, "q N nodes"]) -> Float[Tensor, "N columns"]:
+        """The functions side by side, all first functions before all second ones, from powers or their slopes."""
+        made = (self.table.T @ powers.flatten(1)).unflatten(1, powers.shape[1:])
+        return made.transpose(0, 1).flatten(1)
 
-    def _powers(self, t: Tensor, order: int = 0) -> Tensor:
-        """The constant, the powers of t and the truncated powers beyond every cut, or their derivatives."""
-        d = self.degree
-        low = [torch.ones_like(t)]
-        for _ in range(d):
-            low.append(low[-1] * t)
-        beyond = (t.unsqueeze(-1) - self.cuts).clamp_min(0)
-        if order:
-            low = [torch.zeros_like(t), *(power * value for power, value in enumerate(low[:-1], 1))]
-            tail = d * beyond ** (d - 1) if d > 1 else (beyond > 0).to(t.dtype)
-        else:
-            tail = beyond**d
-        return torch.cat([torch.stack(low, -1), tail], -1)
+    def folded(self, matrix: Float[Tensor, "outputs columns"]) -> Float[Tensor, "q nodes outputs"]:
+        """The matrix that multiplies powers from the one that multiplies functions."""
+        split = matrix.unflatten(1, (self.count, -1))
+        return (self.table @ split.transpose(0, 1).flatten(1)).unflatten(1, (len(matrix), -1)).transpose(1, 2)
+
+    def unfolded(self, gradient: Float[Tensor, "q nodes outputs"]) -> Float[Tensor, "outputs columns"]:
+        """The gradient by the functions' matrix from the one by the powers' matrix."""
+        made = (self.table.T @ gradient.flatten(1)).unflatten(1, gradient.shape[1:])
+        return made.permute(2, 0, 1).flatten(1)
+
+    def powers(self, z: Float[Tensor, "N nodes"]) -> Float[Tensor, "q N nodes"]:
+        """What the functions are linear in, the constant left out."""
+        made = z.new_empty(self.degree + len(self.cuts) + 2, *z.shape)
+        t = torch.clamp(z / REACH, -1, 1, out=made[0])
+        for power in range(1, self.degree):
+            torch.mul(made[power - 1], t, out=made[power])
+        for place, cut in enumerate(self.cuts, self.degree):
+            _power((t - cut).clamp_min_(0), self.degree, made[place])
+        torch.clamp_min(z - REACH, 0, out=made[-2])
+        torch.clamp_max(z + REACH, 0, out=made[-1])
+        return made
+
+    def slopes(self, z: Float[Tensor, "N nodes"]) -> Float[Tensor, "q N nodes"]:
+        """Derivatives of the powers."""
+        made = z.new_empty(self.degree + len(self.cuts) + 2, *z.shape)
+        t = (z / REACH).clamp_(-1, 1)
+        inside = (z.abs() <= REACH).to(z.dtype).div_(REACH)
+        made[0] = inside
+        for power in range(1, self.degree):
+            torch.mul(made[power - 1], t, out=made[power]).mul_((power + 1) / power)
+        inside = inside * self.degree
+        for place, cut in enumerate(self.cuts, self.degree):
+            if self.degree == 1:
+                torch.gt(t, cut, out=made[place])
+            else:
+                _power((t - cut).clamp_min_(0), self.degree - 1, made[place])
+            made[place].mul_(inside)
+        torch.gt(z, REACH, out=made[-2])
+        torch.lt(z, -REACH, out=made[-1])
+        return made
+
+
+def _power(base: Tensor, power: int, out: Tensor) -> None:
+    """A small whole power without a logarithm."""
+    out.copy_(base)
+    for _ in range(power - 1):
+        out.mul_(base)
 
 
 @dataclass(frozen=True)
@@ -135,21 +174,21 @@ class TableNetwork:
             generator: Source of the random directions.
         """
         outputs = len(additive)
-        straight = 1 / float(hidden(torch.tensor([[1.0]], dtype=torch.float64), slopes=True)[1][0, 0, 0])
-        level = -straight * float(hidden(torch.zeros(1, 1, dtype=torch.float64))[0][0, 0, 0])
+        straight = 1 / float(hidden.values(hidden.slopes(additive.new_zeros(1, 1)))[0, 0])
         decay = torch.cat([(1 + inputs.rough / 20).rsqrt(), additive.new_zeros(1)])
-        bends = torch.cat([(1 + hidden.natural.rough / 20).rsqrt()])
+        bends = (1 + hidden.natural.rough / 20).rsqrt()
         matrices = []
         for layer, width in enumerate(widths):
-            price = decay if layer == 0 else torch.cat([bends.repeat(widths[layer - 1] + outputs), bends.new_zeros(1)])
+            price = decay
             if layer:
-                price[-1 - outputs * hidden.count :] = 0
+                nodes = torch.arange(widths[layer - 1] + outputs) < widths[layer - 1]
+                price = torch.cat([(bends.unsqueeze(1) * nodes).flatten(), bends.new_zeros(1)])
             new = torch.randn(width, len(price), generator=generator, dtype=torch.float64) * price
             new = new / new.norm(dim=1, keepdim=True).clamp_min(1e-30)
-            wires = additive if layer == 0 else _wires(outputs, widths[layer - 1], hidden.count, straight, level)
+            wires = additive if layer == 0 else _wires(outputs, widths[layer - 1], hidden.count, straight)
             matrices.append(torch.cat([new, wires]))
         if widths:
-            matrices.append(_wires(outputs, widths[-1], hidden.count, straight, level))
+            matrices.append(_wires(outputs, widths[-1], hidden.count, straight))
         else:
             matrices.append(additive.clone())
         return cls(inputs, hidden, matrices)
@@ -160,12 +199,32 @@ class TableNetwork:
 
     def outputs(self, features: Float[Tensor, "N J"]) -> Float[Tensor, "N K"]:
         """Outputs for rows of natural functions."""
-        value = features
-        for layer, matrix in enumerate(self.matrices):
-            if layer:
-                features = self.hidden(value)[0].flatten(1)
-            value = torch.addmm(matrix[:, -1], features, matrix[:, :-1].T)
+        first = self.matrices[0]
+        value = torch.addmm(first[:, -1], features, first[:, :-1].T)
+        for matrix in self.matrices[1:]:
+            value = torch.bmm(self.hidden.powers(value), self.hidden.folded(matrix[:, :-1])).sum(0) + matrix[:, -1]
         return value
+
+    def gradient(
+        self, features: Float[Tensor, "N J"], pull: Callable[[Float[Tensor, "N K"]], Float[Tensor, "N K"]]
+    ) -> list[Tensor]:
+        """Derivatives by all matrices of a loss whose slopes `pull` makes from the outputs."""
+        first = self.matrices[0]
+        values = [torch.addmm(first[:, -1], features, first[:, :-1].T)]
+        powers, folds = [], []
+        for matrix in self.matrices[1:]:
+            powers.append(self.hidden.powers(values[-1]))
+            folds.append(self.hidden.folded(matrix[:, :-1]))
+            values.append(torch.bmm(powers[-1], folds[-1]).sum(0) + matrix[:, -1])
+        adjoint = pull(values[-1])
+        gradients = []
+        for layer in range(len(powers) - 1, -1, -1):
+            spread = adjoint.expand(len(powers[layer]), -1, -1)
+            by_fold = self.hidden.unfolded(torch.bmm(powers[layer].transpose(1, 2), spread))
+            gradients.append(torch.cat([by_fold, adjoint.sum(0).unsqueeze(1)], 1))
+            adjoint = torch.bmm(spread, folds[layer].transpose(1, 2)).mul_(self.hidden.slopes(values[layer])).sum(0)
+        gradients.append(torch.cat([adjoint.T @ features, adjoint.sum(0).unsqueeze(1)], 1))
+        return gradients[::-1]
 
     def outputs_and_jacobian(
         self, features: Float[Tensor, "N J"]
@@ -174,19 +233,21 @@ class TableNetwork:
         seen, slopes, value = [], [], features
         for layer, matrix in enumerate(self.matrices):
             if layer:
-                values, slope = self.hidden(value, slopes=True)
-                features = values.flatten(1)
-                slopes.append(slope)
+                features = self.hidden.values(self.hidden.powers(value))
+                slopes.append(self.hidden.slopes(value))
             seen.append(torch.cat([features, features.new_ones(len(features), 1)], 1))
             value = torch.addmm(matrix[:, -1], features, matrix[:, :-1].T)
         adjoint = torch.eye(value.shape[1], dtype=value.dtype).expand(len(value), -1, -1)
-        blocks = []
+        widths = [m.numel() for m in self.matrices]
+        jacobian = value.new_empty(*value.shape, sum(widths))
         for layer in range(len(self.matrices) - 1, -1, -1):
-            blocks.append((adjoint.unsqueeze(-1) * seen[layer][:, None, None]).flatten(2))
+            start = sum(widths[:layer])
+            block = jacobian[..., start : start + widths[layer]].unflatten(-1, self.matrices[layer].shape)
+            torch.mul(adjoint.unsqueeze(-1), seen[layer][:, None, None], out=block)
             if layer:
-                split = (adjoint @ self.matrices[layer][:, :-1]).unflatten(-1, slopes[layer - 1].shape[1:])
-                adjoint = (split * slopes[layer - 1].unsqueeze(1)).sum(-1)
-        return value, torch.cat(blocks[::-1], -1)
+                fold = self.hidden.folded(self.matrices[layer][:, :-1])
+                adjoint = torch.einsum("nko,qho,qnh->nkh", adjoint, fold, slopes[layer - 1])
+        return value, jacobian
 
     def with_matrices(self, matrices: list[Tensor]) -> "TableNetwork":
         """The same network with other parameters."""
@@ -216,7 +277,7 @@ class TableNetwork:
             else:
                 one = self.hidden.natural
                 place.basis = one.basis.expanded(place.in_features)
-                split = weights.unflatten(1, (place.in_features, -1))
+                split = weights.unflatten(1, (-1, place.in_features)).transpose(1, 2)
                 level = (shift - (split * one.means).sum((1, 2))) / place.in_features
                 coef = split @ one.maps[0].T + level[:, None, None]
             place.coef = nn.Parameter(coef.to(matrix.dtype).contiguous())
@@ -224,12 +285,18 @@ class TableNetwork:
         return model.double()
 
 
-def _wires(outputs: int, nodes: int, functions: int, straight: float, level: float) -> Tensor:
+def mean_loss(network: TableNetwork, rows: Rows, loss: Loss) -> float:
+    """Weighted mean loss, in the arithmetic of the rows."""
+    outputs = network.to(rows.features.dtype).outputs(rows.features)
+    return float(loss.values(outputs, rows.targets) @ rows.weight)
+
+
+def _wires(outputs: int, nodes: int, functions: int, straight: float) -> Tensor:
     """A layer that passes the last `outputs` nodes on and takes nothing from the others."""
-    wires = torch.zeros(outputs, nodes + outputs, functions, dtype=torch.float64)
+    wires = torch.zeros(outputs, functions, nodes + outputs, dtype=torch.float64)
     for k in range(outputs):
-        wires[k, nodes + k, 0] = straight
-    return torch.cat([wires.flatten(1), wires.new_full((outputs, 1), level)], 1)
+        wires[k, 0, nodes + k] = straight
+    return torch.cat([wires.flatten(1), wires.new_zeros(outputs, 1)], 1)
 
 
 def _nothing(layer: nn.Module, generator: torch.Generator | None = None) -> None:

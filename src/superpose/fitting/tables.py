@@ -17,8 +17,8 @@ from superpose.bases import BSpline
 from superpose.fitting.evidence import Priors, evidence_fit
 from superpose.fitting.losses import CrossEntropy, Loss, MeanSquaredError
 from superpose.fitting.natural import Natural
-from superpose.fitting.table_adam import mean_loss, table_adam
-from superpose.fitting.table_network import HiddenFunctions, Rows, TableNetwork
+from superpose.fitting.table_adam import table_adam
+from superpose.fitting.table_network import HiddenFunctions, Rows, TableNetwork, mean_loss
 from superpose.fitting.table_options import Journal, TableOptions
 from superpose.models import KAN
 
@@ -27,6 +27,12 @@ MOST_WORK = 3e9
 
 MOST_PARAMETERS = 700
 HIDDEN_FUNCTIONS = 5
+
+MARGIN = 0.25
+"""Width of the interval for each tail, as a share of the width of the bulk."""
+
+MOST_STEPS = 40
+"""Steps of second order after which a fit ends in any case."""
 
 FEW_ROWS = 1000
 """Rows below which nothing is held out by itself: a tenth of so few would judge badly."""
@@ -151,7 +157,7 @@ def _fitted(
     else:
         additive = TableNetwork(inputs, hidden, [_constants(rows, loss, outputs)])
         if additive.flat().numel() <= MOST_PARAMETERS:
-            best = _run_evidence(additive, rows, held_out, loss, replace(options, max_iter=12), 1, journal)
+            best = _run_evidence(additive, rows, held_out, loss, replace(options, max_iter=8), 1, journal)
             additive = best.network
         if not widths:
             return additive, solver
@@ -177,15 +183,18 @@ def _run_evidence(
     outputs = network.matrices[-1].shape[0]
     priors = Priors.of(network, outputs, 2.0 * len(network.inputs.maps), options.alpha)
     best, since = Scored(network, float("inf")), 0
-    for step, estimate in enumerate(islice(evidence_fit(network, rows, loss, priors, wait), max(1, options.max_iter))):
+    for step, estimate in enumerate(
+        islice(evidence_fit(network, rows, loss, priors, wait), min(MOST_STEPS, options.max_iter))
+    ):
         validation = None if held_out is None else mean_loss(estimate.network, held_out, loss)
         journal.note("lm", estimate.loss, validation)
-        score = estimate.surprise / rows.count if validation is None else validation
-        gained = score < best.score - options.tol
-        if score < best.score:
+        score = (estimate.surprise + len(priors.precision)) / rows.count if validation is None else validation
+        # Before the precisions have settled, the evidence says little: the latest step counts as the best.
+        settling = validation is None and step < 3 * wait
+        since = 0 if settling or score < best.score - options.tol else since + 1
+        if settling or score < best.score:
             best = Scored(estimate.network, score)
-        since = 0 if gained or step < wait + 2 else since + 1
-        if journal.late or since >= max(3, options.patience // 2):
+        if journal.late or since >= max(2, options.patience // 2):
             break
     return best
 
@@ -251,7 +260,11 @@ def _mean_and_spread(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _natural_inputs(x: Tensor, weight: Tensor, options: TableOptions) -> Natural:
-    """Natural functions on knots between even spacing and quantiles; the tails continue as straight lines."""
+    """Natural functions on knots between even spacing and quantiles.
+
+    An interval more on either side holds the tails, where smoothness makes them straight lines; what lies beyond counts
+    as its end, so that a value far off the others cannot carry a prediction with it.
+    """
     share = np.linspace(0.002, 0.998, options.intervals + 1)
     rows = []
     for column in x.T.numpy():
@@ -262,8 +275,9 @@ def _natural_inputs(x: Tensor, weight: Tensor, options: TableOptions) -> Natural
         knots = 0.7 * knots + 0.3 * np.linspace(knots[0], knots[-1], len(knots))
         width = knots[-1] - knots[0] if knots[-1] - knots[0] > 1e-6 else 1.0
         gaps = np.maximum(np.diff(knots), 0.02 * width / options.intervals)
-        rows.append(knots[0] + np.concatenate([[0.0], np.cumsum(gaps)]))
-    basis = BSpline(options.intervals, options.degree).at(torch.from_numpy(np.array(rows)))
+        room = MARGIN * gaps.sum()
+        rows.append(knots[0] - room + np.cumsum([0.0, room, *gaps, room]))
+    basis = BSpline(options.intervals + 2, options.degree, "clamp").at(torch.from_numpy(np.array(rows)))
     return Natural.of(basis, x, weight)
 
 

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from superpose.bases import Basis, BSpline
 from superpose.fitting.losses import Loss
 from superpose.fitting.stages import DenseStage, KANStage, Stage
-from superpose.bases import Basis, BSpline
 from superpose.grids import equidistributed, placement, projection, stretched
 from superpose.models import KAN, Network
 

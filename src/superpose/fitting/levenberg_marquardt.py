@@ -7,6 +7,7 @@ grids of the hidden layers follow their data.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.losses import Loss
-from superpose.fitting.roughness import assembled, evidence, penalty_blocks, rank
+from superpose.fitting.roughness import Observations, assembled, evidence, penalty_blocks
+from superpose.fitting.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ class State:
     strength: Float[Tensor, " S"]
 
 
+def last(states: Iterator[State], most: int, watch: Watch) -> State:
+    """Where the networks stand after so many steps, or when the time is up."""
+    state = next(states)
+    for state in islice(states, most - 1):
+        if watch.done:
+            break
+    return state
+
+
 @torch.no_grad()
 def levenberg_marquardt(
     bundle: Bundle, data: Data, loss: Loss, smoothing: Smoothing, regrid: Regrid, damping: float = 1e-2
@@ -50,61 +61,105 @@ def levenberg_marquardt(
 
     A network whose step fails keeps its parameters and is damped more; a non-finite trial is a failed step.
     """
-    damp = torch.full((bundle.count,), damping, dtype=data.x.dtype)
-    growth = torch.full_like(damp, 2.0)
-    step = 0
-    fresh = True
-    strength = torch.full_like(damp, smoothing.strength)
+    damp = Damping.of(bundle.count, damping)
+    strength = data.x.new_full((bundle.count,), smoothing.strength)
     frozen = bundle.frozen()
-    directions = rank(bundle, frozen)
-    while True:
+    roughness = losses = None
+    for step in count():
         moved = regrid(step, bundle)
-        if moved is not None:
-            bundle, fresh = moved, True
-        if fresh:
+        if moved is not None or roughness is None:
+            bundle = bundle if moved is None else moved
             roughness = _without(assembled(bundle, penalty_blocks(bundle, data.x)), frozen)
             losses = bundle.losses(data, loss)
-            fresh = False
-        parameters = bundle.flat()
         gradient, hessian = bundle.normal_equations(data, loss)
         gradient, hessian = gradient.masked_fill(frozen, 0), _without(hessian, frozen)
-        if smoothing.learned and step and bool((directions > 0).all()):
-            strength = evidence(
-                strength,
-                roughness,
-                hessian,
-                (parameters * _times(roughness, parameters)).sum(1),
-                losses,
-                directions,
-                data.total * bundle.matrices[-1].shape[1] ** (not loss.noise_known),
-                loss.noise_known,
-            )
-        penalty = strength[:, None, None] * roughness
-        penalty.diagonal(dim1=1, dim2=2).add_(smoothing.ridge)
-        pulled = _times(penalty, parameters)
-        scale = _scale(hessian)
-        gradient, hessian = gradient + 2 * pulled, hessian + 2 * penalty
-        hessian.diagonal(dim1=1, dim2=2).add_(frozen)
-        objective = losses + (parameters * pulled).sum(1)
+        if smoothing.learned and step:
+            strength = evidence(strength, roughness, hessian, bundle, losses, frozen, Observations.of(data, loss))
+        here = Quadratic.of(bundle.flat(), losses, gradient, hessian, strength, roughness, smoothing.ridge)
         for _ in range(MOST_TRIALS):
-            change = _damped_step(gradient, hessian, damp.unsqueeze(1) * scale)
-            trial = bundle.with_flat(parameters + change)
+            change = here.step(damp.value, frozen)
+            trial = bundle.with_flat(here.parameters + change)
             trial_losses = trial.losses(data, loss)
-            trial_objective = trial_losses + ((parameters + change) * _times(penalty, parameters + change)).sum(1)
-            predicted = -(gradient * change).sum(1) - (change * _times(hessian, change)).sum(1) / 2
-            better = trial_objective < objective
-            gain = torch.where(better, (objective - trial_objective) / predicted.clamp_min(1e-300), 0.0)
-            eased = (1 - (2 * gain - 1) ** 3).clamp(1 / 3, 2)
-            damp = torch.where(better, damp * eased, damp * growth).clamp(1e-16, 1e10)
-            growth = torch.where(better, 2.0, (2 * growth).clamp(max=64))
+            gained = here.objective - here.penalised(trial.flat(), trial_losses)
+            better = gained > 0
+            damp = damp.after(better, gained / here.predicted(change))
             if bool(better.any()):
                 break
         else:  # as good as it gets, but a new strength of the penalty or new grids may change that
-            damp, growth = torch.full_like(damp, damping), torch.full_like(growth, 2.0)
-        bundle = bundle.with_flat(torch.where(better.unsqueeze(1), parameters + change, parameters))
+            damp = Damping.of(bundle.count, damping)
+        bundle = bundle.with_flat(torch.where(better.unsqueeze(1), trial.flat(), here.parameters))
         losses = torch.where(better, trial_losses, losses)
-        step += 1
         yield State(bundle, losses, strength)
+
+
+@dataclass(frozen=True)
+class Damping:
+    """Nielsen's rule: after a good step the damping eases by how good it was, after failures it grows faster and faster."""
+
+    value: Float[Tensor, " S"]
+    growth: Float[Tensor, " S"]
+
+    @classmethod
+    def of(cls, networks: int, value: float) -> "Damping":
+        """The damping to start with."""
+        return cls(
+            torch.full((networks,), value, dtype=torch.float64), torch.full((networks,), 2.0, dtype=torch.float64)
+        )
+
+    def after(self, better: Bool[Tensor, " S"], gain: Float[Tensor, " S"]) -> "Damping":
+        """The damping after a trial; `gain` is the ratio of what was gained to what the quadratic model foretold."""
+        eased = (1 - (2 * torch.where(better, gain, 0.0) - 1) ** 3).clamp(1 / 3, 2)
+        value = self.value * torch.where(better, eased, self.growth)
+        return Damping(value.clamp(1e-16, 1e10), torch.where(better, 2.0, (2 * self.growth).clamp(max=64)))
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """The penalised loss around the present parameters, as a quadratic function of a change."""
+
+    parameters: Float[Tensor, "S P"]
+    penalty: Float[Tensor, "S P P"]
+    objective: Float[Tensor, " S"]
+    gradient: Float[Tensor, "S P"]
+    hessian: Float[Tensor, "S P P"]
+    scale: Float[Tensor, "S P"]
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Float[Tensor, "S P"],
+        losses: Float[Tensor, " S"],
+        gradient: Float[Tensor, "S P"],
+        hessian: Float[Tensor, "S P P"],
+        strength: Float[Tensor, " S"],
+        roughness: Float[Tensor, "S P P"],
+        ridge: float,
+    ) -> "Quadratic":
+        """Add the penalty to a loss. Damping is measured by the loss alone: a penalty's curvature may be immense."""
+        penalty = strength[:, None, None] * roughness
+        penalty.diagonal(dim1=1, dim2=2).add_(ridge)
+        diagonal = hessian.diagonal(dim1=1, dim2=2)
+        scale = diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
+        pulled = _times(penalty, parameters)
+        objective = losses + (parameters * pulled).sum(1)
+        return cls(parameters, penalty, objective, gradient + 2 * pulled, hessian + 2 * penalty, scale)
+
+    def penalised(self, parameters: Float[Tensor, "S P"], losses: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
+        """Losses with the penalty of other parameters."""
+        return losses + (parameters * _times(self.penalty, parameters)).sum(1)
+
+    def step(self, damp: Float[Tensor, " S"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P"]:
+        """Solve the damped equations; a network whose matrix is not positive definite gets no step."""
+        diagonal = torch.diag_embed(damp.unsqueeze(1) * self.scale + frozen)
+        factor, failed = torch.linalg.cholesky_ex(self.hessian + diagonal)
+        change = -torch.cholesky_solve(self.gradient.unsqueeze(-1), factor).squeeze(-1)
+        usable = (failed == 0) & torch.isfinite(change).all(1)
+        return torch.where(usable.unsqueeze(1), change, torch.zeros_like(change))
+
+    def predicted(self, change: Float[Tensor, "S P"]) -> Float[Tensor, " S"]:
+        """What the quadratic model says a change gains."""
+        gain = -(self.gradient * change).sum(1) - (change * _times(self.hessian, change)).sum(1) / 2
+        return gain.clamp_min(1e-300)
 
 
 MOST_TRIALS = 8
@@ -118,19 +173,3 @@ def _times(matrix: Float[Tensor, "S P P"], vector: Float[Tensor, "S P"]) -> Floa
 def _without(matrix: Float[Tensor, "S P P"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P P"]:
     """The matrix with the rows and columns of frozen parameters set to zero."""
     return matrix.masked_fill(frozen.unsqueeze(1) | frozen.unsqueeze(2), 0)
-
-
-def _scale(hessian: Float[Tensor, "S P P"]) -> Float[Tensor, "S P"]:
-    """What damping is measured by: the curvature of the loss alone, next to which that of a penalty may be immense."""
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    return diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
-
-
-def _damped_step(
-    gradient: Float[Tensor, "S P"], hessian: Float[Tensor, "S P P"], damp: Float[Tensor, "S P"]
-) -> Float[Tensor, "S P"]:
-    """Solve the damped equations; a network whose matrix is not positive definite gets no step."""
-    factor, failed = torch.linalg.cholesky_ex(hessian + torch.diag_embed(damp))
-    change = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
-    usable = (failed == 0) & torch.isfinite(change).all(1)
-    return torch.where(usable.unsqueeze(1), change, torch.zeros_like(change))

@@ -6,12 +6,11 @@ with all their edges zero.
 """
 
 import math
-from itertools import islice
 
 import torch
 
 from superpose.fitting.bundle import Bundle, Data
-from superpose.fitting.levenberg_marquardt import Smoothing, levenberg_marquardt
+from superpose.fitting.levenberg_marquardt import Smoothing, last, levenberg_marquardt
 from superpose.fitting.losses import Loss
 from superpose.fitting.problem import reach
 from superpose.fitting.watch import Watch
@@ -55,7 +54,5 @@ def _refitted(
     def regrid(step: int, bundle: Bundle) -> Bundle | None:
         return bundle.stretched(data, margin=reach(len(data))) if step % 3 == 0 else None
 
-    for state in islice(levenberg_marquardt(bundle, data, loss, smoothing, regrid), STEPS):
-        if watch.done:
-            break
+    state = last(levenberg_marquardt(bundle, data, loss, smoothing, regrid), STEPS, watch)
     return state.bundle, state.losses.nan_to_num(float("inf"))

@@ -7,12 +7,15 @@ Eilers and Marx 1996): a single polynomial over the whole domain costs nothing, 
 neighbouring piece goes on. Smooth bases take q = 3.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from superpose.bases import Basis, BSpline
-from superpose.fitting.bundle import Bundle
+from superpose.fitting.bundle import Bundle, Data
+from superpose.fitting.losses import Loss
 from superpose.fitting.stages import KANStage
 from superpose.grids import gauss_points
 
@@ -73,32 +76,46 @@ def rank(bundle: Bundle, frozen: Bool[Tensor, "S P"]) -> Float[Tensor, " S"]:
     return seen
 
 
+@dataclass(frozen=True)
+class Observations:
+    """How many values were observed, by weight, and whether their noise is known, as for a negative log-likelihood."""
+
+    number: float
+    noise_known: bool
+
+    @classmethod
+    def of(cls, data: Data, loss: Loss) -> "Observations":
+        """What a table tells about itself; each row holds one class or several target values."""
+        return cls(data.total * (1 if loss.noise_known else data.y.shape[1]), loss.noise_known)
+
+
 def evidence(
     strength: Float[Tensor, " S"],
     penalty: Float[Tensor, "S P P"],
     hessian: Float[Tensor, "S P P"],
-    roughness: Float[Tensor, " S"],
+    bundle: Bundle,
     losses: Float[Tensor, " S"],
-    directions: Float[Tensor, " S"],
-    observations: float,
-    noise_known: bool,
+    frozen: Bool[Tensor, "S P"],
+    observed: Observations,
 ) -> Float[Tensor, " S"]:
     """The strength that maximises the evidence of the data, one step of the fixed-point iteration.
 
-    MacKay 1992 (Bayesian interpolation, eqs. 4.8 to 4.11) with the Gauss-Newton matrix for the Hessian (Foresee and Hagan 1997):
-    the strength is the noise variance times the number of penalised directions the data determine, over the
-    roughness. Without noise it goes to zero by itself; with more parameters than data it stays where the data allow.
+    MacKay 1992 (Bayesian interpolation, eqs. 4.8 to 4.11) with the Gauss-Newton matrix for the Hessian (Foresee and
+    Hagan 1997): the strength is the noise variance times the number of penalised directions the data determine, over
+    the roughness. Without noise it goes to zero by itself; with more parameters than data it stays where the data allow.
 
     Args:
         strength: Present strength of each network.
         penalty: Roughness as a quadratic form in the parameters.
         hessian: Gauss-Newton matrix of the mean loss, penalty not included.
-        roughness: Present roughness of each network.
-        losses: Present mean loss.
-        directions: Rank of the penalty.
-        observations: Number of observed values, by weight.
-        noise_known: Whether the loss is a negative log-likelihood with nothing to scale, such as cross-entropy.
+        bundle: The networks.
+        losses: Present mean losses.
+        frozen: Parameters that take no part.
+        observed: Number and kind of the observations.
     """
+    directions = rank(bundle, frozen)
+    parameters = bundle.flat()
+    roughness = (parameters * torch.bmm(penalty, parameters.unsqueeze(-1)).squeeze(-1)).sum(1)
     whole = hessian + 2 * strength[:, None, None] * penalty
     diagonal = whole.diagonal(dim1=1, dim2=2)
     whole = whole + torch.diag_embed(1e-12 * diagonal.amax(1, keepdim=True).expand_as(diagonal))
@@ -106,11 +123,12 @@ def evidence(
     inverse = torch.cholesky_inverse(factor)
     penalised = directions - 2 * strength * (inverse * penalty).sum((1, 2))
     used = (inverse * hessian).sum((1, 2))
-    noise = losses * observations / (observations - used).clamp_min(0.05 * observations)
-    scale = torch.full_like(noise, 0.5) if noise_known else noise
-    better = scale * penalised.clamp_min(1e-3) / (observations * roughness.clamp_min(1e-300))
+    number = observed.number
+    noise = losses * number / (number - used).clamp_min(0.05 * number)
+    scale = torch.full_like(noise, 0.5) if observed.noise_known else noise
+    better = scale * penalised.clamp_min(1e-3) / (number * roughness.clamp_min(1e-300))
     better = torch.minimum(torch.maximum(better, strength / 100), strength * 100).clamp(1e-18, 1e6)
-    return torch.where((failed == 0) & torch.isfinite(better), better, strength)
+    return torch.where((failed == 0) & torch.isfinite(better) & (directions > 0), better, strength)
 
 
 def _unseen(basis: Basis) -> int:

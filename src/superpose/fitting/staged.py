@@ -25,8 +25,15 @@ Grids = Callable[[int, int, Data], Regrid]
 
 @dataclass(frozen=True)
 class Stages:
-    """Sizes of the grids to go through, the steps on each, the penalty to start with, how the grids behave, and
-    whether nodes that are not needed may go."""
+    """The way a fit goes.
+
+    Attributes:
+        sizes: Sizes of the grids to go through.
+        steps: Steps on each.
+        smoothing: The penalty to start with.
+        grids: How the grids behave.
+        narrow: Whether nodes that are not needed may go.
+    """
 
     sizes: list[int]
     steps: int

@@ -6,12 +6,11 @@ while the best is not yet near its data.
 """
 
 import copy
-from itertools import islice
 
 import torch
 
 from superpose.fitting.bundle import Bundle, Data
-from superpose.fitting.levenberg_marquardt import Smoothing, levenberg_marquardt
+from superpose.fitting.levenberg_marquardt import Smoothing, last, levenberg_marquardt
 from superpose.fitting.losses import Loss
 from superpose.fitting.watch import Watch
 from superpose.layers import variance_preserving
@@ -52,9 +51,7 @@ def _short_fit(bundle: Bundle, data: Data, loss: Loss, watch: Watch) -> tuple[Bu
         return bundle.moved(data, uniform=1.0, margin=0.01) if step % 2 == 0 else None
 
     steps = levenberg_marquardt(bundle, data, loss, Smoothing(1e-8, learned=False, ridge=1e-12), regrid)
-    for state in islice(steps, STEPS):
-        if watch.done:
-            break
+    state = last(steps, STEPS, watch)
     return state.bundle, state.losses.nan_to_num(float("inf"))
 
 

@@ -20,7 +20,7 @@ from problems import Problem
 from report import Report, options, shown, spread
 from torch import Tensor
 
-SECONDS = 30.0
+SECONDS = 60.0
 TURN = (0.0, 2 * math.pi)
 
 

@@ -72,7 +72,55 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
     seed: int = 0,
     verbose: int = 0,
 ) -> Fit:
-    """Fit a network to a table held in memory and return the best one seen; `model` stays as it is."""
+    """Fit a network to a table held in memory and return the best one seen; `model` stays as it is.
+
+    Inputs are scaled into [-1, 1] and targets to variance 1, and the scaling is kept in the new model, which takes and
+    gives the units of the data. A model that has its units already keeps them, so that a fit can go on from another.
+
+    Levenberg-Marquardt (Marquardt 1963; Madsen, Nielsen and Tingleff 2004, section 3.2) fits small networks to full
+    precision, with a penalty on rough edges (Eilers and Marx 1996) whose strength the data choose (MacKay 1992).
+
+    Args:
+        model: A `KAN` or `MLP`, whose dtype and shape the result keeps.
+        x: Finite numbers, a row for each sample: a tensor, array, data frame or lists.
+        y: Targets of each row; class numbers from 0 for cross-entropy.
+        sample_weight: How often each row counts, 0 for never; once if None. A function of your own that returns a
+            scalar cannot be weighted.
+        validation: Rows that choose among the steps and end the fit, but are never fitted: a share such as 0.2, or
+            `(x, y)` or `(x, y, sample_weight)`. None uses all rows for the fit, since a penalty guards small tables.
+        loss: "mse", "huber" (outliers), "cross_entropy" (classes; outputs are logits), or a function of predictions
+            and targets in the units of the data that gives a scalar or a value for each row.
+        solver: "lm", "lbfgs", "adam", or "auto": second order where a step takes about a second at most, L-BFGS for
+            larger problems and Adam on minibatches for the largest. The result names what ran.
+        intervals: Increasing sizes of the grids to go through with Levenberg-Marquardt, such as `(5, 10, 20)`; "auto"
+            doubles them until the held-out loss no longer gains; None keeps the model's own.
+        smoothing: Strength of the penalty; 0 for none, "auto" lets the evidence of the data choose. For "lm" only.
+        starts: Fresh starts to choose from for "lm", the model itself among them; None tries more until one is near
+            its data, since minimal shapes get stuck from most starts. A model that goes on has one.
+        move: Whether units and grids follow the data; False for data that come in parts.
+        max_iter: Steps for each size of the grids ("lm", 12), iterations ("lbfgs", 500) or passes ("adam", 100).
+        max_time: Seconds after which the best so far is returned; the step under way is finished first.
+        seed: Of everything random here. The caller's random state is neither used nor changed.
+        verbose: 0 prints nothing; 1 shows one line on standard error.
+
+    Returns:
+        The best model, its history, and why the fit ended. Ctrl-C ends it too once a step is done.
+
+    Raises:
+        TypeError: If the model is not a network, or the data are not numbers.
+        ValueError: If shapes do not match, a value is NaN or infinite, or an option cannot be.
+
+    Example:
+        >>> import torch
+        >>> from superpose import KAN, fit
+        >>> x = torch.linspace(0, 6, 100).unsqueeze(1)
+        >>> model = KAN((1, 1), generator=torch.Generator().manual_seed(0))
+        >>> result = fit(model, x, x.sin(), starts=1)
+        >>> result.solver, result.stopped
+        ('lm', 'finished')
+        >>> bool((result.model(x) - x.sin()).abs().max() < 0.01)
+        True
+    """
     _check(model, solver, smoothing, starts, max_iter, max_time)
     stages = sizes(model, intervals)
     generator = torch.Generator().manual_seed(seed)

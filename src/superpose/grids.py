@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from superpose.bases import Basis, BSpline
+from superpose.layers import KANLinear
 from superpose.models import KAN
 
 RIDGE = 1e-9
@@ -191,7 +192,7 @@ def _copy(model: KAN) -> KAN:
 
 
 @torch.no_grad()
-def _replace_basis(layer: nn.Module, basis: Basis, matrix: Tensor | None = None) -> None:
+def _replace_basis(layer: KANLinear, basis: Basis, matrix: Tensor | None = None) -> None:
     if matrix is None:
         matrix = projection(layer.basis, basis)
     carried = torch.einsum("ino,jio->jin", matrix, layer.coef.double())

@@ -125,8 +125,9 @@ class Bundle:
         blocks = []
         for layer in range(len(self.stages) - 1, -1, -1):
             blocks.append((adjoint.unsqueeze(-1) * features[layer][:, :, None, None]).flatten(3))
-            if layer:
-                adjoint = self.stages[layer].pulled_back(adjoint, self.matrices[layer], slopes[layer])
+            slope = slopes[layer]
+            if slope is not None:
+                adjoint = self.stages[layer].pulled_back(adjoint, self.matrices[layer], slope)
         return value, torch.cat(blocks[::-1], -1)
 
     def normal_equations(self, data: Data, loss: Loss) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
@@ -172,14 +173,20 @@ class Bundle:
                 marks[layer + 1][..., self._from(layer + 1, node)] |= dead[:, node, None, None]
         return torch.cat([mark.flatten(1) for mark in marks], 1)
 
+    def _kan(self, layer: int) -> KANStage:
+        stage = self.stages[layer]
+        if not isinstance(stage, KANStage):
+            raise TypeError("a perceptron has no grids.")
+        return stage
+
     def _from(self, layer: int, node: int) -> slice:
         """Columns of a layer's matrix that belong to one of its inputs."""
         width = self.stages[layer].per_input
         return slice(node * width, (node + 1) * width)
 
-    def with_basis(self, layer: int, basis: "torch.nn.Module", carry: Float[Tensor, "SI new old"]) -> "Bundle":
+    def with_basis(self, layer: int, basis: Basis, carry: Float[Tensor, "SI new old"]) -> "Bundle":
         """The same functions on other grids of one layer; `carry` takes the coefficients over."""
-        stage, matrix = self.stages[layer], self.matrices[layer]
+        stage, matrix = self._kan(layer), self.matrices[layer]
         split = matrix.view(self.count, -1, stage.inputs, stage.per_input)
         carry = carry.view(self.count, stage.inputs, *carry.shape[1:])
         coef = torch.einsum("sino,sjio->sjin", carry, split[..., 1:])
@@ -211,7 +218,7 @@ class Bundle:
         value = data.x.expand(self.count, -1, -1)
         for layer in range(len(self.stages)):
             if layer and isinstance(bundle.stages[layer], KANStage):
-                basis = bundle.stages[layer].basis
+                basis = bundle._kan(layer).basis
                 placed = regrid(basis, value.transpose(0, 1).flatten(1))
                 bundle = bundle.with_basis(layer, placed, projection(basis, placed))
             features, _ = bundle.stages[layer].features(value, slopes=False)
@@ -224,11 +231,10 @@ class Bundle:
         for layer, stage in enumerate(self.stages):
             if not isinstance(stage, KANStage):
                 continue
+            basis, carry = stage.basis.refined(intervals)
             if isinstance(stage.basis, BSpline):
                 split = self.matrices[layer].view(self.count, -1, stage.inputs, stage.per_input)
                 coef = split[..., 1:].permute(0, 2, 3, 1).flatten(0, 1)
                 basis, carry = stage.basis.at(equidistributed(stage.basis, coef, intervals)), None
-            else:
-                basis, carry = stage.basis.refined(intervals)
             bundle = bundle.with_basis(layer, basis, projection(stage.basis, basis) if carry is None else carry)
         return bundle

@@ -60,7 +60,9 @@ class Priors:
                 rows[-wires:][rows[-wires:] >= 0] += size
                 count += size
             groups.append(rows.flatten())
-            prices.append(torch.cat([price, price.new_full((1,), FREE)]).repeat(len(matrix)))
+            # A constant inside has a proper prior: a node that does nothing must not count as evidence.
+            inside = 1.0 if layer < len(network.matrices) - 1 else FREE
+            prices.append(torch.cat([price, price.new_full((1,), inside)]).repeat(len(matrix)))
         return cls(torch.cat(groups), torch.cat(prices), torch.full((count,), precision, dtype=torch.float64), strength)
 
     def diagonal(self) -> Float[Tensor, " P"]:

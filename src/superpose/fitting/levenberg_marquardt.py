@@ -46,11 +46,11 @@ class State:
 
 def last(states: Iterator[State], most: int, watch: Watch) -> State:
     """Where the networks stand after so many steps, or when the time is up."""
-    state = next(states)
-    for state in islice(states, most - 1):
+    reached = next(states)
+    for reached in islice(states, most - 1):  # noqa: B007 - the last one counts
         if watch.done:
             break
-    return state
+    return reached
 
 
 @torch.no_grad()
@@ -64,11 +64,12 @@ def levenberg_marquardt(
     damp = Damping.of(bundle.count, damping)
     strength = data.x.new_full((bundle.count,), smoothing.strength)
     frozen = bundle.frozen()
-    roughness = losses = None
+    losses = bundle.losses(data, loss)
+    roughness = _without(assembled(bundle, penalty_blocks(bundle, data.x)), frozen)
     for step in count():
         moved = regrid(step, bundle)
-        if moved is not None or roughness is None:
-            bundle = bundle if moved is None else moved
+        if moved is not None:
+            bundle = moved
             roughness = _without(assembled(bundle, penalty_blocks(bundle, data.x)), frozen)
             losses = bundle.losses(data, loss)
         gradient, hessian = bundle.normal_equations(data, loss)

@@ -75,7 +75,7 @@ class KANStage(Stage):
         return KANStage(len(index), self.inputs, self.basis.at(points), self.base)
 
     def joined(self, stages: Sequence["Stage"]) -> "KANStage":
-        points = torch.cat([stage.basis.breakpoints for stage in stages])
+        points = torch.cat([stage.basis.breakpoints for stage in stages if isinstance(stage, KANStage)])
         return KANStage(sum(stage.count for stage in stages), self.inputs, self.basis.at(points), self.base)
 
 

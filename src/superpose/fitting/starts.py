@@ -20,6 +20,8 @@ ROUND = 16
 MOST_STARTS = 64
 ROWS = 600
 STEPS = 16
+MOST_WORK = 1.5e11
+"""Multiplications spent on Gauss-Newton matrices in search of a start, some ten seconds."""
 NEAR = 1e-3
 """Mean squared error of standardised targets below which a start is good enough."""
 
@@ -31,19 +33,21 @@ def best_start(
     if starts == 1:
         return Bundle.of([model])
     part = train if len(train) <= ROWS else train.rows(torch.randperm(len(train), generator=generator)[:ROWS])
-    left = MOST_STARTS if starts is None else starts
-    best: tuple[float, Bundle] | None = None
+    size = sum(p.numel() for p in model.parameters())
+    affordable = MOST_WORK / (2 * STEPS * len(part) * model.widths[-1] * size**2)
+    left = max(1, min(MOST_STARTS, int(affordable))) if starts is None else starts
+    reached, best = float("inf"), Bundle.of([model])
     first = [model]
-    while left > 0 and not (best and (watch.done or best[0] < NEAR)):
+    while left > 0 and reached >= NEAR and not (watch.done and reached < float("inf")):
         count = min(left, ROUND)
         bundle = Bundle.of([*first, *(_fresh(model, generator) for _ in range(count - len(first)))])
         bundle, losses = _short_fit(bundle, part, loss, watch)
         bundle, losses = _short_fit(bundle.picked(losses.argsort()[: max(1, count // 4)]), part, loss, watch)
         leader = int(losses.argmin())
-        if best is None or float(losses[leader]) < best[0]:
-            best = float(losses[leader]), bundle.picked(torch.tensor([leader]))
+        if float(losses[leader]) < reached:
+            reached, best = float(losses[leader]), bundle.picked(torch.tensor([leader]))
         left, first = left - count, []
-    return best[1]
+    return best
 
 
 def _short_fit(bundle: Bundle, data: Data, loss: Loss, watch: Watch) -> tuple[Bundle, torch.Tensor]:

@@ -31,6 +31,9 @@ class KANLinear(nn.Module):
         torch.Size([10, 2])
     """
 
+    basis: Basis
+    base: nn.Module
+
     def __init__(
         self,
         in_features: int,

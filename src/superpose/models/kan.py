@@ -1,6 +1,6 @@
 """The Kolmogorov-Arnold network."""
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ class KAN(Network):
         >>> model(torch.zeros(7, 2)).shape
         torch.Size([7, 1])
     """
+
+    layers: MutableSequence[KANLinear]
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """What Kolmogorov-Arnold networks and their perceptron twins share."""
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from itertools import pairwise
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,11 +13,13 @@ from superpose.layers import Affine
 class Network(nn.Module):
     """Layers in a row between a change of units of the inputs and one of the outputs."""
 
+    layers: MutableSequence[Any]
+
     def __init__(self, widths: Sequence[int], layers: Sequence[nn.Module]) -> None:
         super().__init__()
         self.widths = tuple(map(int, widths))
         self.input_scaling = Affine(self.widths[0])
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.output_scaling = Affine(self.widths[-1])
 
     @property

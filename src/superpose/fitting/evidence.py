@@ -15,8 +15,10 @@ from torch import Tensor
 from superpose.fitting.losses import Loss
 from superpose.fitting.table_network import Rows, TableNetwork, mean_loss
 
-CHUNK = 2**20
+CHUNK = 2**19
+"""Numbers in the largest piece of a Jacobian held at once."""
 MANY_ROWS = 1000
+"""Rows from which on matrices are gathered in single precision."""
 FREE = 1e-8
 """Precision of parameters without a penalty, such as constants."""
 

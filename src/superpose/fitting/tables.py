@@ -28,7 +28,7 @@ MOST_WORK = 3e9
 MOST_PARAMETERS = 700
 HIDDEN_FUNCTIONS = 5
 
-MARGIN = 0.25
+MARGIN = 0.1
 """Width of the interval for each tail, as a share of the width of the bulk."""
 
 MOST_STEPS = 40
@@ -190,11 +190,11 @@ def _run_evidence(
         journal.note("lm", estimate.loss, validation)
         score = (estimate.surprise + len(priors.precision)) / rows.count if validation is None else validation
         # Before the precisions have settled, the evidence says little: the latest step counts as the best.
-        settling = validation is None and step < 3 * wait
+        settling = validation is None and step < 2 * wait + 1
         since = 0 if settling or score < best.score - options.tol else since + 1
         if settling or score < best.score:
             best = Scored(estimate.network, score)
-        if journal.late or since >= max(2, options.patience // 2):
+        if journal.late or since >= max(2, options.patience // 3):
             break
     return best
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.losses import Loss
-from superpose.fitting.roughness import Observations, assembled, evidence, penalty_blocks
+from superpose.fitting.roughness import Observations, evidence, penalty_root
 from superpose.fitting.watch import Watch
 
 
@@ -65,18 +65,20 @@ def levenberg_marquardt(
     strength = data.x.new_full((bundle.count,), smoothing.strength)
     frozen = bundle.frozen()
     losses = bundle.losses(data, loss)
-    roughness = _without(assembled(bundle, penalty_blocks(bundle, data.x)), frozen)
+    root = penalty_root(bundle, data.x).masked_fill(frozen.unsqueeze(1), 0)
     for step in count():
         moved = regrid(step, bundle)
         if moved is not None:
             bundle = moved
-            roughness = _without(assembled(bundle, penalty_blocks(bundle, data.x)), frozen)
+            root = penalty_root(bundle, data.x).masked_fill(frozen.unsqueeze(1), 0)
             losses = bundle.losses(data, loss)
         gradient, hessian = bundle.normal_equations(data, loss)
         gradient, hessian = gradient.masked_fill(frozen, 0), _without(hessian, frozen)
         if smoothing.learned and step:
-            strength = evidence(strength, roughness, hessian, bundle, losses, frozen, Observations.of(data, loss))
-        here = Quadratic.of(bundle.flat(), losses, gradient, hessian, strength, roughness, smoothing.ridge)
+            strength = evidence(strength, root, hessian, bundle, losses, frozen, Observations.of(data, loss))
+        here = Quadratic.of(
+            bundle.flat(), losses, gradient, hessian, strength.sqrt()[:, None, None] * root, smoothing.ridge
+        )
         for _ in range(MOST_TRIALS):
             change = here.step(damp.value, frozen)
             trial = bundle.with_flat(here.parameters + change)
@@ -119,7 +121,8 @@ class Quadratic:
     """The penalised loss around the present parameters, as a quadratic function of a change."""
 
     parameters: Float[Tensor, "S P"]
-    penalty: Float[Tensor, "S P P"]
+    root: Float[Tensor, "S R P"]
+    ridge: float
     objective: Float[Tensor, " S"]
     gradient: Float[Tensor, "S P"]
     hessian: Float[Tensor, "S P P"]
@@ -132,22 +135,22 @@ class Quadratic:
         losses: Float[Tensor, " S"],
         gradient: Float[Tensor, "S P"],
         hessian: Float[Tensor, "S P P"],
-        strength: Float[Tensor, " S"],
-        roughness: Float[Tensor, "S P P"],
+        root: Float[Tensor, "S R P"],
         ridge: float,
     ) -> "Quadratic":
         """Add the penalty to a loss. Damping is measured by the loss alone: a penalty's curvature may be immense."""
-        penalty = strength[:, None, None] * roughness
-        penalty.diagonal(dim1=1, dim2=2).add_(ridge)
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         scale = diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
-        pulled = _times(penalty, parameters)
-        objective = losses + (parameters * pulled).sum(1)
-        return cls(parameters, penalty, objective, gradient + 2 * pulled, hessian + 2 * penalty, scale)
+        rough = _times(root, parameters)
+        whole = hessian + 2 * root.transpose(1, 2) @ root
+        whole.diagonal(dim1=1, dim2=2).add_(2 * ridge)
+        slope = gradient + 2 * _times(root.transpose(1, 2), rough) + 2 * ridge * parameters
+        objective = losses + rough.square().sum(1) + ridge * parameters.square().sum(1)
+        return cls(parameters, root, ridge, objective, slope, whole, scale)
 
     def penalised(self, parameters: Float[Tensor, "S P"], losses: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
         """Losses with the penalty of other parameters."""
-        return losses + (parameters * _times(self.penalty, parameters)).sum(1)
+        return losses + _times(self.root, parameters).square().sum(1) + self.ridge * parameters.square().sum(1)
 
     def step(self, damp: Float[Tensor, " S"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P"]:
         """Solve the damped equations; a network whose matrix is not positive definite gets no step."""
@@ -167,7 +170,7 @@ MOST_TRIALS = 8
 """Dampings tried before a step is given up; with several networks one success is enough to go on."""
 
 
-def _times(matrix: Float[Tensor, "S P P"], vector: Float[Tensor, "S P"]) -> Float[Tensor, "S P"]:
+def _times(matrix: Float[Tensor, "S R P"], vector: Float[Tensor, "S P"]) -> Float[Tensor, "S R"]:
     return torch.bmm(matrix, vector.unsqueeze(-1)).squeeze(-1)
 
 

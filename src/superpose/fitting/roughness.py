@@ -22,6 +22,15 @@ from superpose.grids import gauss_points
 
 def roughness(basis: Basis) -> Float[Tensor, "inputs num num"]:
     """Quadratic form of the roughness of a function in its coefficients, for every input."""
+    rows = roughness_rows(basis)
+    return rows.transpose(1, 2) @ rows
+
+
+def roughness_rows(basis: Basis) -> Float[Tensor, "inputs rows num"]:
+    """Rows whose squared products with the coefficients of a function add up to its roughness.
+
+    The quadratic form itself has entries so large that they cancel to nothing useful for smooth functions on fine grids.
+    """
     low, high = basis.domain.unbind(-1)
     half = ((high - low) / 2).unsqueeze(-1)
     if isinstance(basis, BSpline):
@@ -34,35 +43,47 @@ def roughness(basis: Basis) -> Float[Tensor, "inputs num num"]:
         nodes, weights = gauss_points(basis.breakpoints, 2 * basis.num)
         rows = basis(nodes.T, order=3).transpose(0, 1)
         weights = weights * half**5
-    return rows.transpose(1, 2) @ (rows * weights.unsqueeze(-1))
+    return rows * weights.sqrt().unsqueeze(-1)
 
 
-def penalty_blocks(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S _ _ _ _"] | None]:
-    """The penalty of every edge, as a quadratic form in its base weight and coefficients; None for a perceptron."""
+def penalty_root(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> Float[Tensor, "S R P"]:
+    """Rows whose squared products with all parameters add up to the roughness of every edge of a network.
+
+    An edge counts relative to the variance of the hidden node it feeds; the outputs' is 1 by the scaling of targets.
+    """
     values = bundle.hidden(x)
-    blocks: list[Tensor | None] = []
-    for stage, output in zip(bundle.stages, values[1:], strict=True):
-        if not isinstance(stage, KANStage):
-            blocks.append(None)
-            continue
-        form = roughness(stage.basis).view(bundle.count, 1, stage.inputs, stage.basis.num, stage.basis.num)
-        spread = output.var(1, correction=0).clamp_min(1e-12)[:, :, None, None, None]
-        blocks.append(torch.nn.functional.pad(form / spread, (1, 0, 1, 0)))
-    return blocks
+    parts = [matrix.new_zeros(bundle.count, 0, matrix[0].numel()) for matrix in bundle.matrices]
+    for layer, stage in enumerate(bundle.stages):
+        if isinstance(stage, KANStage):
+            outputs = bundle.matrices[layer].shape[1]
+            spread = values[layer + 1].var(1, correction=0).clamp_min(1e-12)
+            if layer == len(bundle.stages) - 1:
+                spread = torch.ones_like(spread)
+            rows = torch.nn.functional.pad(roughness_rows(stage.basis), (1, 0)).view(
+                bundle.count, stage.inputs, -1, stage.per_input
+            )
+            edges = (rows.unsqueeze(1) / spread.sqrt()[:, :, None, None, None]).flatten(1, 2)
+            parts[layer] = _diagonal(edges, outputs * stage.inputs)
+    return _diagonal_of(parts)
 
 
-def assembled(bundle: Bundle, blocks: list[Tensor | None]) -> Float[Tensor, "S P P"]:
-    """The whole penalty as one quadratic form in all parameters."""
-    size = sum(matrix[0].numel() for matrix in bundle.matrices)
-    whole = bundle.matrices[0].new_zeros(bundle.count, size, size)
-    start = 0
-    for matrix, stage, block in zip(bundle.matrices, bundle.stages, blocks, strict=True):
-        if block is not None:
-            for edge in range(matrix[0].numel() // stage.per_input):
-                part = slice(start + edge * stage.per_input, start + (edge + 1) * stage.per_input)
-                whole[:, part, part] = block[:, edge // stage.inputs, edge % stage.inputs]
-        start += matrix[0].numel()
-    return whole
+def _diagonal(blocks: Float[Tensor, "S E r J"], edges: int) -> Float[Tensor, "S R P"]:
+    """Blocks along the diagonal, one for every edge."""
+    whole = blocks.new_zeros(len(blocks), edges, blocks.shape[2], edges, blocks.shape[3])
+    index = torch.arange(edges)
+    whole[:, index, :, index] = blocks.transpose(0, 1)
+    return whole.flatten(3, 4).flatten(1, 2)
+
+
+def _diagonal_of(parts: list[Float[Tensor, "S _ _"]]) -> Float[Tensor, "S R P"]:
+    """Matrices of different shapes along the diagonal, one for every layer."""
+    before = 0
+    size = sum(part.shape[2] for part in parts)
+    rows = []
+    for part in parts:
+        rows.append(torch.nn.functional.pad(part, (before, size - before - part.shape[2])))
+        before += part.shape[2]
+    return torch.cat(rows, 1)
 
 
 def rank(bundle: Bundle, frozen: Bool[Tensor, "S P"]) -> Float[Tensor, " S"]:
@@ -74,6 +95,10 @@ def rank(bundle: Bundle, frozen: Bool[Tensor, "S P"]) -> Float[Tensor, " S"]:
             edges = (~part).view(bundle.count, -1, stage.per_input).any(2).sum(1)
             seen += edges * (stage.per_input - _unseen(stage.basis))
     return seen
+
+
+LEAST = 1e-14
+"""Share of a loss of order one that the penalty keeps at least, so that it decides where there are no data."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,7 @@ class Observations:
 
 def evidence(
     strength: Float[Tensor, " S"],
-    penalty: Float[Tensor, "S P P"],
+    root: Float[Tensor, "S R P"],
     hessian: Float[Tensor, "S P P"],
     bundle: Bundle,
     losses: Float[Tensor, " S"],
@@ -106,7 +131,7 @@ def evidence(
 
     Args:
         strength: Present strength of each network.
-        penalty: Roughness as a quadratic form in the parameters.
+        root: Roughness as a sum of squared products of rows with the parameters.
         hessian: Gauss-Newton matrix of the mean loss, penalty not included.
         bundle: The networks.
         losses: Present mean losses.
@@ -114,8 +139,8 @@ def evidence(
         observed: Number and kind of the observations.
     """
     directions = rank(bundle, frozen)
-    parameters = bundle.flat()
-    roughness = (parameters * torch.bmm(penalty, parameters.unsqueeze(-1)).squeeze(-1)).sum(1)
+    penalty = root.transpose(1, 2) @ root
+    roughness = torch.bmm(root, bundle.flat().unsqueeze(-1)).square().sum((1, 2))
     whole = hessian + 2 * strength[:, None, None] * penalty
     diagonal = whole.diagonal(dim1=1, dim2=2)
     whole = whole + torch.diag_embed(1e-12 * diagonal.amax(1, keepdim=True).expand_as(diagonal))
@@ -127,7 +152,9 @@ def evidence(
     noise = losses * number / (number - used).clamp_min(0.05 * number)
     scale = torch.full_like(noise, 0.5) if observed.noise_known else noise
     better = scale * penalised.clamp_min(1e-3) / (number * roughness.clamp_min(1e-300))
-    better = torch.minimum(torch.maximum(better, strength / 100), strength * 100).clamp(1e-18, 1e6)
+    floor = (LEAST / roughness.clamp_min(1e-300)).clamp(max=1e-12)
+    better = torch.minimum(torch.maximum(better, strength / 100), strength * 100)
+    better = torch.maximum(better, floor).clamp(max=1e6)
     return torch.where((failed == 0) & torch.isfinite(better) & (directions > 0), better, strength)
 
 

@@ -76,7 +76,7 @@ def _steps(
     for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, regrid, damping), stages.steps):
         bundle = state.bundle
         smoothing = replace(smoothing, strength=float(state.strength[0]))
-        watch.see(_candidate(model, bundle, float(state.losses[0]), loss))
+        watch.see(_candidate(model, bundle, float(state.losses[0]), loss), newest=True)
         if watch.done:
             break
     return bundle, smoothing

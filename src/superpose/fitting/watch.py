@@ -1,5 +1,6 @@
 """Keeps the best network seen during a fit, its history, and the conditions to stop."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -66,8 +67,11 @@ class Watch:
         """Whether the time is used up."""
         return self.max_time is not None and self.seconds >= self.max_time
 
-    def see(self, candidate: Candidate) -> bool:
-        """Record a step and say whether it is the best so far; a loss that is not a number never is."""
+    def see(self, candidate: Candidate, *, newest: bool = False) -> bool:
+        """Record a step and say whether it is the best so far; a loss that is not a number never is.
+
+        With `newest` and nothing held out a later step counts as better: it lowers a penalised loss, not the loss shown.
+        """
         validation = None if self.held_out is None else candidate.evaluate(self.held_out)
         record = Record(
             len(self.history) + 1, self.solver, candidate.train_loss, validation, candidate.intervals, self.seconds
@@ -75,7 +79,7 @@ class Watch:
         self.history.append(record)
         self._show(record)
         judged = record.train_loss if validation is None else validation
-        if not judged < self.best_loss:
+        if not (judged < self.best_loss or (newest and validation is None and math.isfinite(judged))):
             return False
         self.best, self.best_loss = candidate.network(), judged
         return True

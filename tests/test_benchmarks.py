@@ -15,7 +15,6 @@ FEW = {"continual_learning": {"steps": 3}}
 # Scripts use the package as a user does. PyTorch warns once in a process about the loss that two solvers read.
 pytestmark = [
     pytest.mark.as_shipped,
-    pytest.mark.filterwarnings("default:Converting a tensor with requires_grad"),
     pytest.mark.skipif(not BENCHMARKS, reason="no benchmarks beside the tests"),
 ]
 

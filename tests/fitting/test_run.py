@@ -20,11 +20,9 @@ from superpose.models import Network
 pytestmark = [
     pytest.mark.as_shipped,
     # Adam and L-BFGS read their loss without detaching it, of which PyTorch warns once.
-    pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad"),
 ]
 
 SOLVERS = ["lm", "lbfgs", "adam"]
-LBFGS_STALLS = "L-BFGS stalls: torch allows one evaluation per iteration unless max_eval says more"
 solvers = pytest.mark.parametrize("solver", SOLVERS)
 networks = pytest.mark.parametrize("network", [KAN, MLP])
 
@@ -69,8 +67,6 @@ def _all_finite(model: Network, x) -> bool:
 @solvers
 @networks
 def test_every_solver_reduces_the_loss(solver, network):
-    if solver == "lbfgs":
-        pytest.xfail(LBFGS_STALLS)
     x, y = _plane()
     model = network((2, 4, 1), generator=torch.Generator().manual_seed(0)).double()
     steps = {"lm": 8, "lbfgs": 60, "adam": 300}[solver]
@@ -104,8 +100,6 @@ def test_auto_chooses_by_size():
 @pytest.mark.parametrize("loss", ["mse", "huber"])
 @solvers
 def test_losses_by_name(solver, loss):
-    if (solver, loss) == ("lbfgs", "huber"):
-        pytest.xfail(LBFGS_STALLS)
     x, y = _curve()
     result = fit(_kan((1, 1)), x, y, solver=solver, loss=loss, max_iter=12 if solver == "lm" else 600, starts=2)
     assert _rms(result.model, x, y) < (0.3 if solver == "lm" else 0.6) * y.std()
@@ -128,8 +122,6 @@ def test_classes(solver):
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 @pytest.mark.parametrize("reduced", [False, True])
 def test_a_loss_of_ones_own_in_the_units_of_the_data(solver, reduced):
-    if solver == "lbfgs":
-        pytest.xfail(LBFGS_STALLS)
     x, y = _curve()
     seen = []
 

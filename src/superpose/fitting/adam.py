@@ -27,7 +27,7 @@ def adam(
             value = (loss.values(model.body(x[rows]), y[rows]) * share).sum()
             value.backward()
             optimiser.step()
-            total += float(value) * float(weight[rows].sum())
+            total += float(value.detach()) * float(weight[rows].sum())
         yield candidate(model, loss, total)
 
 

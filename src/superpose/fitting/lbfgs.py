@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from superpose.fitting.adam import candidate
+from superpose.fitting.adam import candidate, mean_loss
 from superpose.fitting.bundle import Data
 from superpose.fitting.losses import Loss
 from superpose.fitting.watch import Candidate
@@ -17,7 +17,7 @@ def lbfgs(model: Network, data: Data, loss: Loss) -> Iterator[Candidate]:
     model = copy.deepcopy(model)
     dtype = next(model.parameters()).dtype
     x, y, weight = data.x.to(dtype), data.y if data.y.dtype == torch.long else data.y.to(dtype), data.weight.to(dtype)
-    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=1, max_eval=40, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
@@ -26,5 +26,5 @@ def lbfgs(model: Network, data: Data, loss: Loss) -> Iterator[Candidate]:
         return value
 
     while True:
-        value = float(optimiser.step(closure))
-        yield candidate(model, loss, value)
+        optimiser.step(closure)
+        yield candidate(model, loss, mean_loss(model, data, loss))

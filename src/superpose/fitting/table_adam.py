@@ -1,11 +1,11 @@
 """Adam on minibatches of a table in natural coordinates: one cycle of rates, averaged iterates, the best pass kept."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from superpose.fitting.adam import Moments
 from superpose.fitting.losses import Loss
 from superpose.fitting.table_network import Rows, TableNetwork, mean_loss
 from superpose.fitting.table_options import Journal, TableOptions
@@ -14,12 +14,10 @@ RATE = 3e-3
 STEPS = 4000
 """Steps of a cycle, unless `PASSES` over the table say otherwise."""
 PASSES = (8, 40)
-MEMORY = 0.98
 STEEP = 0.5
 DECAY = 200.0
 """Rate at which a straight line decays, times the number of rows."""
 MOST_DECAY = 0.1
-BETAS = (0.9, 0.99)
 
 
 def table_adam(
@@ -67,33 +65,6 @@ def table_adam(
         if journal.late or (held_out is not None and since >= options.patience and 2 * turn >= passes):
             break
     return best[1].to(torch.float64)
-
-
-@dataclass
-class Moments:
-    """Parameters with what Adam remembers (Kingma and Ba 2015), and the running average of the parameters."""
-
-    parameters: Tensor
-    first: Tensor
-    second: Tensor
-    average: Tensor
-    step: int = 0
-
-    @classmethod
-    def of(cls, parameters: Tensor) -> "Moments":
-        """The beginning."""
-        return cls(parameters, torch.zeros_like(parameters), torch.zeros_like(parameters), parameters.clone())
-
-    def moved_(self, gradient: Tensor, rate: float, decay: Tensor) -> Tensor:
-        """One step; the decay is taken apart from the gradient (Loshchilov and Hutter 2019)."""
-        self.step += 1
-        self.first.lerp_(gradient, 1 - BETAS[0])
-        self.second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        scale = (self.second / (1 - BETAS[1] ** self.step)).sqrt_().add_(1e-8)
-        moved = self.parameters.addcdiv(self.first, scale, value=-rate / (1 - BETAS[0] ** self.step))
-        self.parameters = moved.div_(1 + rate * decay)
-        self.average.lerp_(moved, max(1 - MEMORY, 1 / (1 + self.step)))
-        return moved
 
 
 def schedule(share: float) -> float:

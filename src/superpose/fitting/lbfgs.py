@@ -17,7 +17,9 @@ def lbfgs(model: Network, data: Data, loss: Loss) -> Iterator[Candidate]:
     model = copy.deepcopy(model)
     dtype = next(model.parameters()).dtype
     x, y, weight = data.x.to(dtype), data.y if data.y.dtype == torch.long else data.y.to(dtype), data.weight.to(dtype)
-    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=1, max_eval=40, history_size=20, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        model.parameters(), max_iter=1, max_eval=40, history_size=20, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, cycle
 
 import torch
 from problems import TEST_SEED, Problem
@@ -13,6 +14,7 @@ from superpose import KAN, BSpline, fit
 TRAIN, HELD_OUT, TEST = 1000, 500, 10_000
 GRIDS = (4, 8, 16, 32, 64)
 STARTS, FINALISTS = 16, 4
+SEEDS_APART = 1000
 ENOUGH = 1e-8
 """Held-out RMSE, relative to the targets' spread, at which nothing further is tried."""
 
@@ -36,7 +38,8 @@ def choose(
 ) -> Choice:
     """Try all shapes on a coarse grid, go on with the best of them to finer ones, and take the best on the held-out part.
 
-    At most two thirds of the time limit go to the first round. A shape in which the error vanishes ends it.
+    At most two thirds of the time limit go to the first round. A shape in which the error vanishes ends it. What time is
+    left goes to fresh starts of the best shapes.
     """
     began = time.perf_counter()
     x, y = problem.sample(TRAIN, seed)
@@ -46,9 +49,9 @@ def choose(
     def left() -> float:
         return seconds - (time.perf_counter() - began)
 
-    def fitted(model: KAN, intervals: Sequence[int], limit: float) -> tuple[float, KAN]:
+    def fitted(model: KAN, intervals: Sequence[int], limit: float, drawn: int = seed) -> tuple[float, KAN]:
         result = fit(
-            model, x, y, validation=held_out, intervals=intervals, starts=STARTS, max_time=max(limit, 0.1), seed=seed
+            model, x, y, validation=held_out, intervals=intervals, starts=STARTS, max_time=max(limit, 0.1), seed=drawn
         )
         return rmse(result.model, *held_out), result.model
 
@@ -66,6 +69,13 @@ def choose(
         best = min(
             best, (error, model), fitted(model, grids[2:], left() / (len(finalists) - number)), key=lambda f: f[0]
         )
+    shapes_again = cycle(dict.fromkeys(model.widths for _, model in finalists))
+    for again in count(1):
+        if not finalists or best[0] < enough or left() < seconds / 10:
+            break
+        drawn = SEEDS_APART * again + seed
+        model = KAN(next(shapes_again), BSpline(grids[0]), generator=torch.Generator().manual_seed(drawn)).double()
+        best = min(best, fitted(model, grids, left() / 2, drawn), key=lambda found: found[0])
     error, model = best
     test = rmse(model, *problem.sample(TEST, TEST_SEED + seed))
     return Choice(model.widths, model.layers[0].basis.size, test, error, time.perf_counter() - began)

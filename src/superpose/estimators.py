@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
 
-from superpose.fitting.table_options import TableOptions
-from superpose.fitting.tables import TableFit, fit_table
+from superpose.fitting.tables.options import TableOptions
+from superpose.fitting.tables.run import TableFit, fit_table
 from superpose.models import KAN
 
 ROWS = 4096

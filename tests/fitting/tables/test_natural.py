@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from superpose import BSpline
-from superpose.fitting.natural import Natural
+from superpose.fitting.tables.natural import Natural
 
 
 def made(x, extrapolation="linear", degree=3):

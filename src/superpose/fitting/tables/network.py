@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from superpose.bases import BSpline
 from superpose.fitting.losses import Loss
-from superpose.fitting.natural import Natural
+from superpose.fitting.tables.natural import Natural
 from superpose.layers import KANLinear
 from superpose.models import KAN
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from superpose import BSpline
-from superpose.fitting.natural import Natural
-from superpose.fitting.table_network import HiddenFunctions, TableNetwork
+from superpose.fitting.tables.natural import Natural
+from superpose.fitting.tables.network import HiddenFunctions, TableNetwork
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from superpose.bases import BSpline
-from superpose.fitting.evidence import Priors, evidence_fit
 from superpose.fitting.losses import CrossEntropy, Loss, MeanSquaredError
-from superpose.fitting.natural import Natural
-from superpose.fitting.table_adam import table_adam
-from superpose.fitting.table_network import HiddenFunctions, Rows, TableNetwork, mean_loss
-from superpose.fitting.table_options import Journal, TableOptions
+from superpose.fitting.tables.averaged_adam import table_adam
+from superpose.fitting.tables.gauss_newton import Priors, evidence_fit
+from superpose.fitting.tables.natural import Natural
+from superpose.fitting.tables.network import HiddenFunctions, Rows, TableNetwork, mean_loss
+from superpose.fitting.tables.options import Journal, TableOptions
 from superpose.models import KAN
 
 MOST_WORK = 3e9

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from superpose.fitting.losses import Loss
-from superpose.fitting.table_network import Rows, TableNetwork, mean_loss
+from superpose.fitting.tables.network import Rows, TableNetwork, mean_loss
 
 CHUNK = 2**19
 """Numbers in the largest piece of a Jacobian held at once."""

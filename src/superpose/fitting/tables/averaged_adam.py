@@ -7,8 +7,8 @@ from torch import Tensor
 
 from superpose.fitting.adam import Moments
 from superpose.fitting.losses import Loss
-from superpose.fitting.table_network import Rows, TableNetwork, mean_loss
-from superpose.fitting.table_options import Journal, TableOptions
+from superpose.fitting.tables.network import Rows, TableNetwork, mean_loss
+from superpose.fitting.tables.options import Journal, TableOptions
 
 RATE = 3e-3
 STEPS = 4000

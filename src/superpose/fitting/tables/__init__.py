@@ -1,0 +1,1 @@
+"""Fitting of noisy tables: what the scikit-learn estimators run."""

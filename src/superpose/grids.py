@@ -137,6 +137,9 @@ def equidistributed(
     variable knots; his NEWKNOT), which is read from the jumps at the knots. A share of even spacing bounds the rest.
     """
     points = basis.breakpoints
+    even = torch.linspace(0, 1, size + 1, dtype=points.dtype, device=points.device)
+    if basis.intervals == 1:  # no knot to read a jump from
+        return points[:, :1] + (points[:, 1:] - points[:, :1]) * even
     widths = points.diff(dim=1)
     top = basis(((points[:, :-1] + points[:, 1:]) / 2).T, order=basis.degree).transpose(0, 1) @ coef
     jumps = top.diff(dim=1).square().sum(-1).sqrt() / ((widths[:, 1:] + widths[:, :-1]) / 2)
@@ -146,7 +149,7 @@ def equidistributed(
     mean = (density * widths).sum(1, keepdim=True) / span
     share = torch.where(mean > 0, density + EVEN * mean, torch.ones_like(density)) * widths
     mass = torch.nn.functional.pad(share.cumsum(1), (1, 0))
-    wanted = torch.linspace(0, 1, size + 1, dtype=mass.dtype, device=mass.device) * mass[:, -1:]
+    wanted = even * mass[:, -1:]
     right = torch.searchsorted(mass, wanted.contiguous()).clamp(1, mass.shape[1] - 1)
     part = (wanted - mass.gather(1, right - 1)) / (mass.gather(1, right) - mass.gather(1, right - 1))
     moved = torch.lerp(points.gather(1, right - 1), points.gather(1, right), part)

@@ -9,9 +9,6 @@ from torch.func import grad, hessian, jacrev, jvp, vmap
 import superpose.bases
 from superpose.bases import Basis, Bernstein, BSpline, Chebyshev, Fourier, Gaussian, Legendre, Wavelet
 
-# PyTorch compiles its forward-mode rules with torch.jit.script when they are first needed.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
-
 SIZES = {
     BSpline: [{"intervals": 1}, {"intervals": 5}, *({"intervals": 4, "degree": degree} for degree in (0, 1, 2, 5))],
     Bernstein: [{"degree": 0}, {"degree": 1}, {"degree": 5}, {"degree": 12}],

@@ -14,9 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from superpose.bases import Bernstein, BSpline, Chebyshev, Fourier, Gaussian, Legendre, Wavelet
 from superpose.layers import KANLinear
 
-# PyTorch compiles its forward-mode rules with torch.jit.script when they are first needed.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
-
 BASES = [BSpline(), Bernstein(), Chebyshev(4), Legendre(4), Fourier(), Gaussian(), Wavelet()]
 bases = pytest.mark.parametrize("basis", BASES, ids=lambda basis: type(basis).__name__)
 

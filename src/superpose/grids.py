@@ -67,6 +67,7 @@ def move_grid(model: KAN, x: Float[Tensor, "samples inputs"], *, uniform: float 
         tensor([[ 0., 10.]])
     """
     moved = _copy(model)
+    x = torch.as_tensor(x)
     if not 0 <= uniform <= 1 or not margin >= 0:
         raise ValueError(f"uniform must lie in [0, 1] and margin be at least 0, got {uniform} and {margin}.")
     if x.ndim != 2 or len(x) == 0 or x.shape[1] != model.widths[0]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from superpose import KAN, MLP, BSpline, Chebyshev, fit
+from superpose import KAN, MLP, BSpline, Chebyshev, Wavelet, fit, move_grid
 from superpose.models import Network
 
 # The pieces are tested with the shape checks on; whole fits would take minutes with them.
@@ -331,8 +331,8 @@ def test_ctrl_c_in_levenberg_marquardt(monkeypatch):
 
     see, seen = Watch.see, []
 
-    def interrupted(watch, candidate):
-        seen.append(see(watch, candidate))
+    def interrupted(watch, candidate, **options):
+        seen.append(see(watch, candidate, **options))
         if len(seen) == 4:
             raise KeyboardInterrupt
         return seen[-1]
@@ -674,3 +674,55 @@ def test_only_networks_are_fitted():
 def test_a_network_can_be_copied_after_a_fit():
     result = fit(_kan(), X, Y, max_iter=2, starts=1)
     assert _same(_bits(copy.deepcopy(result.model)), _bits(result.model))
+
+
+def test_grids_placed_before_a_fit_are_placed_in_the_units_of_the_data():
+    """move_grid and then fit: the first layer's grid must follow the inputs into their new units."""
+    x = torch.linspace(100, 110, 200, dtype=torch.float64).unsqueeze(1)
+    y = (x - 100).sin()
+    model = KAN((1, 1), BSpline(12), generator=torch.Generator().manual_seed(0)).double()
+    result = fit(move_grid(model, x), x, y)
+    low, high = result.model.layers[0].basis.domain[0].tolist()
+    assert -1.3 < low < -0.8 and 0.8 < high < 1.3
+    assert _rms(result.model, x, y) < 1e-3
+
+
+def test_the_first_step_on_a_new_grid_does_not_replace_a_better_network(monkeypatch):
+    from superpose.fitting.watch import Watch
+
+    see, losses = Watch.see, []
+
+    def interrupted(watch, candidate, **options):
+        best = see(watch, candidate, **options)
+        losses.append(candidate.train_loss)
+        if len(losses) == 13:
+            raise KeyboardInterrupt
+        return best
+
+    monkeypatch.setattr(Watch, "see", interrupted)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(500, 2, generator=generator, dtype=torch.float64) * 2 - 1
+    y = torch.exp(torch.sin(3 * x[:, :1]) + x[:, 1:] ** 2)
+    result = fit(KAN((2, 1, 1), generator=generator).double(), x, y, intervals=(5, 11))
+    assert result.stopped == "interrupted"
+    assert result.loss <= min(losses) * 1.0001
+
+
+def test_ctrl_c_between_starts_keeps_the_best_start(monkeypatch):
+    from superpose.fitting import run
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_stages", interrupted)
+    x, y = _curve()
+    result = fit(_kan((1, 1)), x, y, solver="lm", starts=4)
+    assert result.stopped == "interrupted" and result.loss < 1 and not result.history
+    assert _rms(result.model, x, y) < y.std()
+
+
+def test_auto_intervals_hold_rows_out_and_wavelets_grow_by_levels():
+    x, y = _curve()
+    result = fit(KAN((1, 1), Wavelet(2), generator=torch.Generator().manual_seed(0)).double(), x, y, intervals="auto")
+    assert all(record.validation_loss is not None for record in result.history)
+    assert result.model.layers[0].basis.levels <= 10

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from superpose.fitting.bundle import Data
 from superpose.fitting.losses import CallableLoss, CrossEntropy, Huber, Loss, MeanSquaredError
-from superpose.models import Network
+from superpose.models import KAN, Network
 
 LOSSES = {"mse": MeanSquaredError, "huber": Huber, "cross_entropy": CrossEntropy}
 
@@ -86,6 +86,7 @@ def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
         half = torch.where(high > low, (high - low) / 2, torch.ones_like(low)) * (1 + 2 * reach(data.total))
         model.input_scaling.scale.copy_(1 / half)
         model.input_scaling.shift.copy_(-(low + high) / 2 / half)
+        _carry_placement_(model)
         if not isinstance(loss, CrossEntropy):
             mean = (data.weight.unsqueeze(1) * data.y).sum(0)
             spread = (data.weight.unsqueeze(1) * (data.y - mean).square()).sum(0).sqrt()
@@ -98,10 +99,21 @@ def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
                 )
 
 
+def _carry_placement_(model: Network) -> None:
+    """Take input grids that were placed in the units of the data along into the new units."""
+    if isinstance(model, KAN):
+        basis, scaling = model.layers[0].basis, model.input_scaling
+        points = basis.breakpoints
+        if not bool(((points[:, 0] == -1) & (points[:, -1] == 1)).all()):
+            moved = points * scaling.scale.unsqueeze(1) + scaling.shift.unsqueeze(1)
+            model.layers[0].basis = basis.at(moved.to(points.dtype))
+
+
 def reach(samples: float) -> float:
     """How far grids go beyond the data on either side, as a share of its range.
 
-    Sums of inputs reach their extremes seldom, so hidden nodes need more room than the gaps between samples. New points fall there, and a spline whose grid covers them goes on smoothly where a straight line would not.
+    Sums of inputs reach their extremes seldom, so hidden nodes need more room than the gaps between samples. New points
+    fall there, and a spline whose grid covers them goes on smoothly where a straight line would not.
     """
     return min(0.12, 2.6 / samples ** (2 / 3))
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 import torch
@@ -38,6 +38,7 @@ class Fit:
         solver: The solver that ran.
         stopped: Why it ended: "finished", "time" or "interrupted".
         seconds: How long it took.
+        loss: The loss by which the model was judged, of standardised targets: 1 is as good as the mean.
     """
 
     model: Network
@@ -93,7 +94,8 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
         solver: "lm", "lbfgs", "adam", or "auto": second order where a step takes about a second at most, L-BFGS for
             larger problems and Adam on minibatches for the largest. The result names what ran.
         intervals: Increasing sizes of the grids to go through with Levenberg-Marquardt, such as `(5, 10, 20)`; "auto"
-            doubles them until the held-out loss no longer gains; None keeps the model's own.
+            doubles them until the held-out loss no longer gains, on a fifth of the rows if `validation` is None; None
+            keeps the model's own.
         smoothing: Strength of the penalty; 0 for none, "auto" lets the evidence of the data choose. For "lm" only.
         starts: Fresh starts to choose from for "lm", the model itself among them; None tries more until one is near
             its data, since minimal shapes get stuck from most starts. A model that goes on has one.
@@ -123,6 +125,8 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
     """
     _check(model, solver, smoothing, starts, max_iter, max_time)
     stages = sizes(model, intervals)
+    if isinstance(intervals, str) and validation is None:
+        validation = HELD_OUT
     generator = torch.Generator().manual_seed(seed)
     model, fresh = copy.deepcopy(model), move and is_fresh(model)
     loss = chosen_loss(loss, model)
@@ -158,8 +162,12 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
     if watch.best is None:
         raise ValueError("the loss was not a finite number at any step; scale the data, or look into the loss.")
     stopped = "time" if watch.done and stopped == "finished" else stopped
-    return Fit(watch.best, watch.history, solver, stopped, watch.seconds, watch.best_loss)
+    judged = watch.best_loss if watch.history else watch.offered_loss
+    return Fit(watch.best, watch.history, solver, stopped, watch.seconds, judged)
 
+
+HELD_OUT = 0.2
+"""Share of the rows that judges the grids when nobody says which rows should."""
 
 PATIENCE = 10
 """Steps without a better validation loss after which a first-order fit ends."""
@@ -189,9 +197,9 @@ def _check(
     if smoothing != "auto" and not (isinstance(smoothing, Real) and 0 <= smoothing < math.inf):
         raise ValueError(f"smoothing is {smoothing!r}; it must be 'auto' or a number of at least 0.")
     for name, value in (("starts", starts), ("max_iter", max_iter)):
-        if value is not None and (int(value) != value or value < 1):
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
             raise ValueError(f"{name} is {value!r}; it must be an integer of at least 1.")
-    if max_time is not None and not max_time > 0:
+    if max_time is not None and not (isinstance(max_time, Real) and max_time > 0):
         raise ValueError(f"max_time is {max_time!r}; it must be a positive number of seconds.")
 
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import Literal
 
+from superpose.bases import Wavelet
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.levenberg_marquardt import Regrid, Smoothing, levenberg_marquardt
 from superpose.fitting.losses import Loss
 from superpose.fitting.narrow import narrowed
 from superpose.fitting.problem import reach
-from superpose.fitting.watch import Candidate, Watch
+from superpose.fitting.starts import shown
+from superpose.fitting.watch import Watch
 from superpose.models import KAN, Network
 
 GAIN = 0.95
@@ -54,7 +56,7 @@ def run_stages(model: Network, bundle: Bundle, train: Data, loss: Loss, stages: 
         if stages.narrow and reached < NEAR and not watch.done:
             slim = narrowed(bundle, reached, train, loss, smoothing, watch)
             if slim is not bundle:
-                watch.accept(_candidate(model, slim, float(slim.losses(train, loss)[0]), loss))
+                watch.accept(shown(model, slim, float(slim.losses(train, loss)[0]), loss))
                 bundle, smoothing = _steps(model, slim, train, loss, stages, number + 1, smoothing, watch)
         if watch.done or (number and watch.held_out is not None and watch.best_loss > GAIN * before):
             return
@@ -73,10 +75,16 @@ def _steps(
     """The steps of one stage, and where they lead."""
     regrid = stages.grids(number, stages.steps, train)
     damping = 1e-2 if number == 0 else 1e-4
-    for state in islice(levenberg_marquardt(bundle, train, loss, smoothing, regrid, damping), stages.steps):
+    # A new grid starts worse than the old one ended; until it has caught up the old one is the best.
+    reached = watch.best_loss
+    states = levenberg_marquardt(bundle, train, loss, smoothing, regrid, damping)
+    for done, state in enumerate(islice(states, stages.steps), start=1):
         bundle = state.bundle
         smoothing = replace(smoothing, strength=float(state.strength[0]))
-        watch.see(_candidate(model, bundle, float(state.losses[0]), loss), newest=True)
+        loss_now = float(state.losses[0])
+        watch.see(
+            shown(model, bundle, loss_now, loss), newest=number == 0 or done == stages.steps or loss_now <= reached
+        )
         if watch.done:
             break
     return bundle, smoothing
@@ -91,8 +99,9 @@ def sizes(model: Network, intervals: Sequence[int] | Literal["auto"] | None) -> 
     own = model.layers[0].basis.size
     if intervals is None:
         return [own]
-    if intervals == "auto":
-        return [own * 2**power for power in range(6)]
+    if isinstance(intervals, str) and intervals == "auto":
+        wavelets = isinstance(model.layers[0].basis, Wavelet)  # another level doubles them
+        return list(range(own, 11)) if wavelets else [max(own, 1) * 2**power for power in range(6)]
     if isinstance(intervals, str) or not isinstance(intervals, Iterable):
         raise ValueError(f"intervals must be 'auto' or a row of sizes such as (5, 10, 20), got {intervals!r}.")
     wanted = [int(size) for size in intervals]
@@ -132,12 +141,3 @@ def adapt(number: int, steps: int, train: Data) -> Regrid:
 def follow_then_adapt(number: int, steps: int, train: Data) -> Regrid:
     """Follow the data on the first grid and adapt to the functions on the finer ones."""
     return (adapt if number else follow)(number, steps, train)
-
-
-def _candidate(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Candidate:
-    return Candidate(
-        train_loss,
-        bundle.intervals,
-        lambda data: float(bundle.losses(data, loss)[0]),
-        lambda: bundle.written_to(model),
-    )

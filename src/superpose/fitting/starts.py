@@ -12,7 +12,7 @@ import torch
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.levenberg_marquardt import Smoothing, last, levenberg_marquardt
 from superpose.fitting.losses import Loss
-from superpose.fitting.watch import Watch
+from superpose.fitting.watch import Candidate, Watch
 from superpose.layers import variance_preserving
 from superpose.models import KAN, Network
 
@@ -37,16 +37,18 @@ def best_start(
     affordable = MOST_WORK / (2 * STEPS * len(part) * model.widths[-1] * size**2)
     left = max(1, min(MOST_STARTS, int(affordable))) if starts is None else starts
     reached, best = float("inf"), Bundle.of([model])
-    first = [model]
+    tried, first = 0, [model]
     while left > 0 and reached >= NEAR and not (watch.done and reached < float("inf")):
         count = min(left, ROUND)
+        watch.tell(f"trying {count} starts, best so far {reached:.1e}" if tried else f"trying {count} starts")
         bundle = Bundle.of([*first, *(_fresh(model, generator) for _ in range(count - len(first)))])
         bundle, losses = _short_fit(bundle, part, loss, watch)
         bundle, losses = _short_fit(bundle.picked(losses.argsort()[: max(1, count // 4)]), part, loss, watch)
         leader = int(losses.argmin())
         if float(losses[leader]) < reached:
             reached, best = float(losses[leader]), bundle.picked(torch.tensor([leader]))
-        left, first = left - count, []
+            watch.offer(shown(model, best, reached, loss))
+        left, tried, first = left - count, tried + count, []
     return best
 
 
@@ -68,3 +70,13 @@ def _fresh(model: Network, generator: torch.Generator) -> Network:
         else:
             torch.nn.init.xavier_normal_(layer.weight, generator=generator)
     return new
+
+
+def shown(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Candidate:
+    """The first network of a bundle as a watch wants to see it."""
+    return Candidate(
+        train_loss,
+        bundle.intervals,
+        lambda data: float(bundle.losses(data, loss)[0]),
+        lambda: bundle.written_to(model),
+    )

@@ -52,6 +52,7 @@ class Watch:
     history: list[Record] = field(default_factory=list)
     best: Network | None = None
     best_loss: float = float("inf")
+    offered_loss: float = float("inf")
 
     def __post_init__(self) -> None:
         self._began = time.perf_counter()
@@ -88,6 +89,15 @@ class Watch:
         """Take a candidate as the best whatever its loss: a simpler network that does as well."""
         self.best_loss = float("inf")
         self.see(candidate)
+
+    def offer(self, candidate: Candidate) -> None:
+        """Keep a candidate from before the first step, in case there will be none."""
+        self.best, self.offered_loss = candidate.network(), candidate.train_loss
+
+    def tell(self, text: str) -> None:
+        """Say on the progress line what goes on between steps."""
+        if self.verbose:
+            self._bar.set_description(f"{self.solver}: {text}, {self.seconds:.0f} s")
 
     def close(self) -> None:
         """End the progress line."""

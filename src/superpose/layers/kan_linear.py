@@ -47,6 +47,8 @@ class KANLinear(nn.Module):
         super().__init__()
         if in_features < 1 or out_features < 1:
             raise ValueError(f"in_features and out_features must be at least 1, got {in_features} and {out_features}.")
+        if not isinstance(basis, Basis | None):
+            raise TypeError(f"basis must be an object such as superpose.BSpline(intervals=5), got {basis!r}.")
         self.in_features, self.out_features = in_features, out_features
         self.basis = (BSpline() if basis is None else basis).expanded(in_features)
         self.base = nn.SiLU() if base is None else base

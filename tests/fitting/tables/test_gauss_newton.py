@@ -17,7 +17,7 @@ def noisy_table(rows, seed, noise=0.5):
 @pytest.mark.parametrize("seed", range(3))
 def test_inputs_without_a_part_are_held_down_and_noise_is_not_fitted(seed):
     """With penalties that never move the error is about twice as large."""
-    x, y, truth = noisy_table(150, seed)
+    x, y, _ = noisy_table(150, seed)
     model = KANRegressor(hidden=(), intervals=8, random_state=0).fit(x, y)
     fresh = noisy_table(2000, 100 + seed)
     error = np.sqrt(np.mean((model.predict(fresh[0]) - fresh[2]) ** 2))

@@ -23,11 +23,14 @@ ROWS_PER_PARAMETER = 4
 """With fewer rows for each parameter a loss says little about which nodes are needed."""
 
 
-def narrowed(bundle: Bundle, reached: float, data: Data, loss: Loss, smoothing: Smoothing, watch: Watch) -> Bundle:
+def narrowed(
+    bundle: Bundle, reached: float, data: Data, loss: Loss, smoothing: Smoothing, watch: Watch, order: float = 0
+) -> Bundle:
     """One network without the hidden nodes that can go; `reached` is its loss.
 
     A node can go when the refitted rest does as well by Schwarz's criterion (BIC): the loss may grow as much as the
-    parameters saved are worth. The criterion is that of a squared error and of many more rows than parameters; all
+    parameters saved are worth. While finer grids still lower the loss by a power `order` of their parameters, those
+    saved are worth as much as the finer grids they would pay for. The criterion is that of a squared error and of many more rows than parameters; all
     nodes stay where it does not hold.
     """
     number = Observations.of(data, loss).number
@@ -41,7 +44,8 @@ def narrowed(bundle: Bundle, reached: float, data: Data, loss: Loss, smoothing: 
         slimmer, losses = _refitted(slimmer, data, loss, smoothing, watch)
         slimmer, losses = _refitted(slimmer.picked(losses.argsort()[:2]), data, loss, smoothing, watch)
         saved = (slimmer.frozen().sum(1) - bundle.frozen().sum()).double()
-        worth = reached * torch.exp(saved * math.log(number) / number)
+        left = (~slimmer.frozen()).sum(1).double()
+        worth = reached * torch.maximum(torch.exp(saved * math.log(number) / number), (1 + saved / left) ** order)
         leader = int((losses / worth).argmin())
         if not losses[leader] <= worth[leader]:
             return bundle

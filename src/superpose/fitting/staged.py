@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import Literal
 
-from superpose.bases import Wavelet
+from superpose.bases import BSpline, Wavelet
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.levenberg_marquardt import Regrid, Smoothing, levenberg_marquardt
 from superpose.fitting.losses import Loss
 from superpose.fitting.narrow import narrowed
 from superpose.fitting.problem import reach
+from superpose.fitting.stages import KANStage
 from superpose.fitting.starts import shown
-from superpose.fitting.watch import Watch
+from superpose.fitting.watch import Record, Watch
 from superpose.models import KAN, Network
 
 GAIN = 0.95
@@ -54,12 +55,26 @@ def run_stages(model: Network, bundle: Bundle, train: Data, loss: Loss, stages: 
         bundle, smoothing = _steps(model, bundle, train, loss, stages, number, smoothing, watch)
         reached = watch.history[-1].train_loss
         if stages.narrow and reached < NEAR and not watch.done:
-            slim = narrowed(bundle, reached, train, loss, smoothing, watch)
+            order = _order(bundle, watch.history, size)
+            slim = narrowed(bundle, reached, train, loss, smoothing, watch, order)
             if slim is not bundle:
                 watch.accept(shown(model, slim, float(slim.losses(train, loss)[0]), loss))
                 bundle, smoothing = _steps(model, slim, train, loss, stages, number + 1, smoothing, watch)
         if watch.done or (number and watch.held_out is not None and watch.best_loss > GAIN * before):
             return
+
+
+def _order(bundle: Bundle, history: list[Record], size: int) -> float:
+    """Power of the number of parameters by which the squared error falls, if the last refinement showed half of it.
+
+    Splines of degree k approximate to the order k + 1 (de Boor, A Practical Guide to Splines, chapter XII). Noise ends it.
+    """
+    coarser = [record for record in history if 0 < record.intervals < size]
+    if not coarser or not isinstance(bundle.stages[0], KANStage) or not isinstance(bundle.stages[0].basis, BSpline):
+        return 0.0
+    order = 2.0 * (bundle.stages[0].basis.degree + 1)
+    finer = size / coarser[-1].intervals
+    return order if coarser[-1].train_loss > history[-1].train_loss * finer ** (order / 2) else 0.0
 
 
 def _steps(

@@ -19,7 +19,7 @@ MISSING = "(missing)"
 
 @dataclass(frozen=True)
 class Number:
-    """A column of numbers; the median of the training rows stands in for a missing one."""
+    """A column of numbers; the median of the rows it was learned from stands in for a missing one."""
 
     name: str
     fill: float
@@ -91,7 +91,7 @@ class Inputs:
 
     @classmethod
     def learn(cls, frame: Any) -> "Inputs":
-        """What to do to each column, from the training rows.
+        """What to do to each column, from the rows given.
 
         Raises:
             InputError: If a column is empty or holds infinity, or if no column is left.

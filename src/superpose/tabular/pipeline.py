@@ -190,7 +190,8 @@ def prepare(frame: Any, job: Job) -> Table:
 def fit_pipeline(table: Table, job: Job) -> tuple[Pipeline, list[Score]]:
     """Fit the network and the baselines to the rows that are not held out, and score all of them on those that are.
 
-    The network that is judged is the one that is kept: it never sees the held-out rows.
+    The network that is judged is the one that is kept: it is never fitted to the held-out rows. Medians of missing
+    values and the levels of text come from all rows; held-out targets enter nothing.
     """
     kind = KANClassifier if table.target.classes else KANRegressor
     model = kind(random_state=job.seed, max_time=job.max_time)

@@ -726,3 +726,11 @@ def test_auto_intervals_hold_rows_out_and_wavelets_grow_by_levels():
     result = fit(KAN((1, 1), Wavelet(2), generator=torch.Generator().manual_seed(0)).double(), x, y, intervals="auto")
     assert all(record.validation_loss is not None for record in result.history)
     assert result.model.layers[0].basis.levels <= 10
+
+
+@pytest.mark.parametrize("solver", ["lm", "lbfgs", "adam"])
+def test_fit_works_where_gradients_are_off(solver):
+    x, y = _curve()
+    with torch.no_grad():
+        result = fit(_kan((1, 1)), x, y, solver=solver, max_iter=5, starts=1)
+    assert result.loss < 1

@@ -34,8 +34,9 @@ def adam(
         total = 0.0
         for rows in torch.randperm(len(x), generator=generator).split(batch_size):
             share = weight[rows] / weight[rows].sum().clamp_min(1e-30)
-            value = (loss.values(model.body(x[rows]), y[rows]) * share).sum()
-            gradient = parameters_to_vector(torch.autograd.grad(value, parameters))
+            with torch.enable_grad():
+                value = (loss.values(model.body(x[rows]), y[rows]) * share).sum()
+                gradient = parameters_to_vector(torch.autograd.grad(value, parameters))
             # Copied, not shared: parameters that are views of one vector could not be saved.
             parts = moments.moved_(gradient, rate).split([p.numel() for p in parameters])
             with torch.no_grad():

@@ -199,7 +199,7 @@ def test_weights_that_leave_nothing_raise():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"hidden": (0,)}, {"hidden": "wide"}, {"intervals": 0}, {"degree": 9}, {"solver": "sgd"}, {"alpha": -1},
+        {"hidden": (0,)}, {"hidden": "wide"}, {"hidden": 8.5}, {"intervals": 0}, {"degree": 9}, {"solver": "sgd"}, {"alpha": -1},
         {"max_iter": 0}, {"batch_size": 0}, {"early_stopping": "yes"}, {"validation_fraction": 1.0},
         {"n_iter_no_change": 0}, {"tol": -1}, {"max_time": 0},
     ],

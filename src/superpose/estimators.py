@@ -1,6 +1,7 @@
 """Estimators in the manner of scikit-learn: Kolmogorov-Arnold networks for tables with noise."""
 
 import sys
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -122,7 +123,8 @@ class _KANEstimator(BaseEstimator):
         if isinstance(self.hidden, str) and self.hidden == "auto":
             return None
         hidden = (self.hidden,) if isinstance(self.hidden, Integral) else self.hidden
-        if isinstance(hidden, str) or any(not isinstance(width, Integral) or width < 1 for width in hidden):
+        rows = isinstance(hidden, Iterable) and not isinstance(hidden, str)
+        if not rows or any(not isinstance(width, Integral) or width < 1 for width in hidden):
             raise ValueError(f"hidden is {self.hidden!r}; give the width of each hidden layer, such as (8,) or ().")
         return tuple(int(width) for width in hidden)
 
@@ -145,7 +147,8 @@ class KANRegressor(RegressorMixin, _KANEstimator):
     Args:
         hidden: Widths of the hidden layers, such as `(8,)`; `()` for an additive model. "auto" takes eight nodes or
             fewer for small tables and 32 for large ones. Every hidden layer gets one node more per output, which
-            starts as a straight wire for the additive model.
+            starts as a straight wire for the additive model. With "lm" the additive model itself comes back where the
+            evidence prefers it.
         intervals: Intervals of the splines between the outer quantiles of an input; one more on either side holds
             the tails. What lies beyond counts as its end.
         degree: Degree of the splines, 1 to 5.
@@ -161,7 +164,8 @@ class KANRegressor(RegressorMixin, _KANEstimator):
         tol: What counts as better.
         max_time: Seconds after which a fit ends with the best network so far; None for no limit.
         random_state: Seed, RandomState or None. The same seed gives the same bits.
-        warm_start: Whether `fit` goes on from the last fit, with its units and grids.
+        warm_start: Whether `fit` goes on from the last fit, with its units, grids and shape; other widths, intervals
+            or degrees given since then have no effect.
         verbose: 1 writes a line for each step to standard error.
 
     Attributes:
@@ -215,7 +219,8 @@ class KANClassifier(ClassifierMixin, _KANEstimator):
     Args:
         hidden: Widths of the hidden layers, such as `(8,)`; `()` for an additive model. "auto" takes eight nodes or
             fewer for small tables and 32 for large ones. Every hidden layer gets one node more per output, which
-            starts as a straight wire for the additive model.
+            starts as a straight wire for the additive model. With "lm" the additive model itself comes back where the
+            evidence prefers it.
         intervals: Intervals of the splines between the outer quantiles of an input; one more on either side holds
             the tails. What lies beyond counts as its end.
         degree: Degree of the splines, 1 to 5.
@@ -231,7 +236,8 @@ class KANClassifier(ClassifierMixin, _KANEstimator):
         tol: What counts as better.
         max_time: Seconds after which a fit ends with the best network so far; None for no limit.
         random_state: Seed, RandomState or None. The same seed gives the same bits.
-        warm_start: Whether `fit` goes on from the last fit, with its units and grids.
+        warm_start: Whether `fit` goes on from the last fit, with its units, grids and shape; other widths, intervals
+            or degrees given since then have no effect.
         verbose: 1 writes a line for each step to standard error.
 
     Attributes:

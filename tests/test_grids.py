@@ -231,7 +231,7 @@ def test_polynomials_survive_a_move(degree, uniform):
     grid = torch.linspace(-1, 1, 50, dtype=torch.float64)
     values = sum((grid * 0.7 + 0.2) ** power for power in range(degree + 1))
     with torch.no_grad():
-        model.layers[0].coef.copy_(torch.linalg.lstsq(old(grid[:, None])[:, 0], values[:, None]).solution.T)
+        model.layers[0].coef.copy_(torch.linalg.lstsq(old(grid[:, None])[:, 0], values[:, None]).solution[None])
         model.layers[0].weight.zero_()
     skewed = torch.rand(300, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) ** 3 * 1.6 - 0.8
     moved = move_grid(model, skewed, uniform=uniform)
@@ -381,7 +381,7 @@ def test_a_dangling_node_then_a_move_then_the_gradient(basis, dtype):
     with torch.no_grad():
         for node, layer in ((1, model.layers[0]), (0, model.layers[1])):
             layer.weight[node] = 0
-            layer.coef[node] = 0
+            layer.coef[..., node] = 0
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
     for _ in range(3):
         model = move_grid(model, x)

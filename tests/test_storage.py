@@ -97,7 +97,7 @@ def test_layers_may_differ(tmp_path):
     model = KAN((2, 3, 1))
     model.layers[1] = KANLinear(3, 1, Chebyshev(degree=4), base=nn.Tanh())
     model.layers[0].basis, _ = model.layers[0].basis.refined(10)
-    model.layers[0].coef = nn.Parameter(torch.randn(3, 2, 13))
+    model.layers[0].coef = nn.Parameter(torch.randn(2, 13, 3))
     save(model, tmp_path / "m.safetensors")
     loaded = load(tmp_path / "m.safetensors")
     assert_equal(loaded, model)
@@ -177,7 +177,7 @@ def test_other_objects_are_refused(tmp_path):
 def test_numbers_that_no_model_should_hold_are_refused(tmp_path, value):
     model = KAN((2, 1))
     with torch.no_grad():
-        model.layers[0].coef[0, 1, 2] = value
+        model.layers[0].coef[1, 2, 0] = value
     with pytest.raises(ValueError, match=r"layers\.0\.coef holds 1 values"):
         save(model, tmp_path / "m.safetensors")
 
@@ -218,21 +218,29 @@ def test_foreign_files(tmp_path, read):
         read(path)
 
 
-def rewritten(path, **changes):
-    """The file with another configuration and a digest that vouches for it."""
+def rewritten(path, change_tensor=lambda name, value: value, **changes):
+    """The file with another configuration or other tensors and a digest that vouches for it."""
     with safe_open(path, framework="pt") as file:
         document = json.loads(file.metadata()["superpose"]) | changes
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = {name: change_tensor(name, file.get_tensor(name)).contiguous() for name in file.keys()}  # noqa: SIM118
     del document["sha256"]
     document["sha256"] = storage._digest(document, state)
     save_file(state, path, {"superpose": json.dumps(document)})
 
 
+def test_format_1_is_still_read(tmp_path):
+    path = tmp_path / "m.safetensors"
+    model = KAN((2, 3, 1))
+    save(model, path)
+    rewritten(path, lambda name, value: value.permute(2, 0, 1) if name.endswith("coef") else value, format=1)
+    assert_equal(load(path), model)
+
+
 def test_a_newer_format_asks_for_an_upgrade(tmp_path):
     path = tmp_path / "m.safetensors"
     save(KAN((2, 1)), path)
-    rewritten(path, format=2, version="9.0")
-    with pytest.raises(ValueError, match=r"format 2, written by superpose 9\.0.*upgrade"):
+    rewritten(path, format=3, version="9.0")
+    with pytest.raises(ValueError, match=r"format 3, written by superpose 9\.0.*upgrade"):
         load(path)
 
 
@@ -297,5 +305,5 @@ def test_files_say_who_wrote_them(tmp_path):
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         document = json.loads(file.metadata()["superpose"])
     assert document["version"] == superpose.__version__
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert document["dtypes"] == ["float64"]

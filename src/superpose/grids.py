@@ -199,6 +199,6 @@ def _copy(model: KAN) -> KAN:
 def _replace_basis(layer: KANLinear, basis: Basis, matrix: Tensor | None = None) -> None:
     if matrix is None:
         matrix = projection(layer.basis, basis)
-    carried = torch.einsum("ino,jio->jin", matrix, layer.coef.double())
+    carried = matrix @ layer.coef.double()
     layer.basis = basis
     layer.coef = nn.Parameter(carried.to(layer.coef.dtype), requires_grad=layer.coef.requires_grad)

@@ -27,7 +27,8 @@ from superpose.layers import KANLinear
 from superpose.models import KAN, MLP
 from superpose.models.mlp import Dense
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 held the coefficients as (outputs, inputs, functions); it is still read."""
 # fmt: off
 ACTIVATIONS = (
     "CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "LogSigmoid",
@@ -240,6 +241,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         )
     if document.pop("sha256", None) != _digest(document, state):
         raise ValueError(f"{path} is damaged: its contents do not match the digest written with them.")
+    if written == 1:
+        old = [name for name in state if name.endswith(".coef")]
+        state |= {name: state[name].permute(1, 2, 0).contiguous() for name in old}
     return document, state
 
 

@@ -19,7 +19,7 @@ def _casteljau(coef: np.ndarray, u: float) -> float:
 def test_series_against_de_casteljau(degree):
     coef = np.random.default_rng(0).normal(size=degree + 1)
     x = torch.linspace(-1, 1, 21, dtype=torch.float64).unsqueeze(-1)
-    series = Bernstein(degree).double().linear(x, torch.from_numpy(coef).view(1, 1, -1))
+    series = Bernstein(degree).double().linear(x, torch.from_numpy(coef).view(1, -1, 1))
     expected = [_casteljau(coef, (1 + t) / 2) for t in x.squeeze(-1).tolist()]
     np.testing.assert_allclose(series.squeeze(-1), expected, rtol=1e-13, atol=1e-13)
 

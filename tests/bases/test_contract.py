@@ -193,10 +193,10 @@ def test_function_transforms(family, generator):
 @families
 def test_per_sample_gradients(family, generator):
     basis = _placed(family(), generator)
-    coef = torch.randn(2, 3, basis.num, generator=generator, dtype=torch.float64)
+    coef = torch.randn(3, basis.num, 2, generator=generator, dtype=torch.float64)
     x = _spread(basis, 6, beyond=0.2)
     each = vmap(grad(lambda c, point: basis.linear(point, c).sum()), (None, 0))(coef, x)
-    torch.testing.assert_close(each, basis(x).unsqueeze(1).expand(-1, 2, -1, -1))
+    torch.testing.assert_close(each, basis(x).unsqueeze(-1).expand(-1, -1, -1, 2))
 
 
 @families
@@ -261,8 +261,8 @@ def test_refinement_is_exact(family, coarse, fine, generator):
     assert matrix.shape == (3, new.num, old.num)
     assert matrix.dtype == torch.float64
     torch.testing.assert_close(new.domain, old.domain, rtol=0, atol=0)
-    coef = torch.randn(2, 3, old.num, generator=generator, dtype=torch.float64)
-    finer = torch.einsum("ifc,oic->oif", matrix, coef)
+    coef = torch.randn(3, old.num, 2, generator=generator, dtype=torch.float64)
+    finer = matrix @ coef
     x = _spread(old, 101, beyond=0.1)
     torch.testing.assert_close(new.linear(x, finer), old.linear(x, coef), rtol=1e-12, atol=1e-12)
 
@@ -337,7 +337,7 @@ def test_any_batch_shape(family, batch, generator):
     values = basis(x)
     assert values.shape == (*batch, 3, basis.num)
     torch.testing.assert_close(values.reshape(-1, 3, basis.num), basis(x.reshape(-1, 3)))
-    coef = torch.randn(5, 3, basis.num, generator=generator, dtype=torch.float64)
+    coef = torch.randn(3, basis.num, 5, generator=generator, dtype=torch.float64)
     assert basis.linear(x, coef).shape == (*batch, 5)
 
 

@@ -127,7 +127,7 @@ def test_every_edge_has_its_own_block_relative_to_the_variance_of_its_node():
     for layer in model.layers:
         out = layer(hidden)
         form = roughness(layer.basis)
-        edges = torch.einsum("jin,inm,jim->j", layer.coef, form, layer.coef)
+        edges = torch.einsum("inj,inm,imj->j", layer.coef, form, layer.coef)
         hidden = out
         spread = 1 if layer is model.layers[-1] else out.var(0, correction=0)
         want += float((edges / spread).sum())

@@ -550,7 +550,7 @@ def test_a_dangling_node():
     model = _kan((2, 3, 1))
     with torch.no_grad():
         model.layers[0].weight[1] = 0
-        model.layers[0].coef[1] = 0
+        model.layers[0].coef[..., 1] = 0
     for solver in SOLVERS:
         result = fit(model, *_plane(), solver=solver, starts=1, max_iter=6)
         x = torch.tensor(_plane()[0], requires_grad=True)

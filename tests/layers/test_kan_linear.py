@@ -34,7 +34,7 @@ def test_against_a_loop_over_edges(degree):
     for o in range(2):
         for i in range(3):
             points = x[:, i].numpy()
-            spline = ScipyBSpline(layer.basis.knots[i].numpy(), layer.coef[o, i].detach().numpy(), degree)
+            spline = ScipyBSpline(layer.basis.knots[i].numpy(), layer.coef[i, :, o].detach().numpy(), degree)
             silu = points / (1 + np.exp(-points))
             expected[:, o] += layer.weight[o, i].item() * silu + spline(points)
     np.testing.assert_allclose(layer(x).detach(), expected, rtol=1e-12, atol=1e-13)
@@ -129,7 +129,7 @@ def test_function_transforms(basis):
     torch.testing.assert_close(pushed, torch.einsum("noi,ni->no", jacobian, tangent))
     assert pushed.abs().max() > 1e-3
     second = vmap(hessian(layer))(x)
-    curvature = torch.einsum("oim,nim->noi", layer.coef, layer.basis(x, 2))
+    curvature = torch.einsum("imo,nim->noi", layer.coef, layer.basis(x, 2))
     silu = vmap(vmap(grad(grad(nn.functional.silu))))(x)
     curvature = curvature + layer.weight * silu.unsqueeze(1)
     torch.testing.assert_close(second.diagonal(dim1=2, dim2=3), curvature)

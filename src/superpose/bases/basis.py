@@ -106,10 +106,10 @@ class Basis(nn.Module, ABC):
         return torch.where((x == clamped).unsqueeze(-1), values, values * 0)
 
     def linear(
-        self, x: Float[Tensor, "*batch inputs"], coef: Float[Tensor, "outputs inputs num"]
+        self, x: Float[Tensor, "*batch inputs"], coef: Float[Tensor, "inputs num outputs"]
     ) -> Float[Tensor, "*batch outputs"]:
         """Sum of one series per edge over the inputs, never holding more than `batch inputs num` values."""
-        return self(x).flatten(-2) @ coef.flatten(1).T
+        return self(x).flatten(-2) @ coef.flatten(0, 1)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.config().items())

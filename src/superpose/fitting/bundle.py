@@ -65,7 +65,7 @@ class Bundle:
         for layer, stage, matrix in zip(model.layers, chosen.stages, chosen.matrices, strict=True):
             if isinstance(stage, KANStage):
                 layer.basis = stage.basis.to(layer.coef.dtype)
-                layer.coef = torch.nn.Parameter(layer.coef.new_empty(*layer.coef.shape[:2], stage.basis.num))
+                layer.coef = torch.nn.Parameter(layer.coef.new_empty(stage.inputs, stage.basis.num, layer.out_features))
             layer.set_matrix_(matrix[0])
         return model
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
     from superpose.layers.kan_linear import KANLinear
@@ -37,7 +37,7 @@ def variance_preserving(layer: "KANLinear", generator: torch.Generator | None = 
     values, slopes = layer.basis(points), layer.basis(points, order=1)
     _fill(layer.weight, _glorot(layer, base.detach().square().mean(0), base_slope.square().mean(0), spread), generator)
     width = _glorot(layer, values.square().sum(-1).mean(0), slopes.square().sum(-1).mean(0), spread)
-    _fill(layer.coef, width.unsqueeze(-1), generator)
+    _fill(layer.coef.permute(2, 0, 1), width.unsqueeze(-1), generator)
 
 
 def power_law(
@@ -57,7 +57,7 @@ def power_law(
     """
     terms = layer.in_features * (layer.basis.num + 1)
     _fill(layer.weight, layer.weight.new_tensor(terms**-base), generator)
-    _fill(layer.coef, layer.coef.new_tensor(terms**-basis), generator)
+    _fill(layer.coef.permute(2, 0, 1), layer.coef.new_tensor(terms**-basis), generator)
 
 
 def _points(layer: "KANLinear") -> tuple[Tensor, Tensor]:
@@ -72,5 +72,7 @@ def _glorot(layer: "KANLinear", value: Tensor, slope: Tensor, spread: Tensor) ->
 
 
 @torch.no_grad()
-def _fill(parameter: nn.Parameter, deviation: Tensor, generator: torch.Generator | None) -> None:
-    parameter.normal_(generator=generator).mul_(deviation)
+def _fill(parameter: Tensor, deviation: Tensor, generator: torch.Generator | None) -> None:
+    """Normal values, drawn edge by edge however they lie in memory."""
+    drawn = torch.empty_like(parameter, memory_format=torch.contiguous_format).normal_(generator=generator)
+    parameter.copy_(drawn.mul_(deviation))

@@ -9,7 +9,7 @@ from superpose.layers.init import Initializer, variance_preserving
 
 
 class KANLinear(nn.Module):
-    r"""Sums of learnable univariate functions: $y_o = \sum_i w_{oi}\, b(x_i) + \sum_m c_{oim}\, \psi_m(x_i)$.
+    r"""Sums of learnable univariate functions: $y_o = \sum_i w_{oi}\, b(x_i) + \sum_m c_{imo}\, \psi_m(x_i)$.
 
     $b$ is the residual base function and $\psi_m$ the basis (Liu et al. 2024, arXiv 2404.19756, eq. 2.10, with the
     spline's scale folded into its coefficients). It stands where `nn.Linear` and an activation stood.
@@ -53,7 +53,7 @@ class KANLinear(nn.Module):
         self.basis = (BSpline() if basis is None else basis).expanded(in_features)
         self.base = nn.SiLU() if base is None else base
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
-        self.coef = nn.Parameter(torch.empty(out_features, in_features, self.basis.num))
+        self.coef = nn.Parameter(torch.empty(in_features, self.basis.num, out_features))
         init(self, generator)
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
@@ -68,14 +68,14 @@ class KANLinear(nn.Module):
 
     def matrix(self) -> Float[Tensor, "outputs features"]:
         """The parameters as the matrix that multiplies `features`."""
-        return torch.cat([self.weight.unsqueeze(-1), self.coef], -1).flatten(1)
+        return torch.cat([self.weight.unsqueeze(-1), self.coef.permute(2, 0, 1)], -1).flatten(1)
 
     @torch.no_grad()
     def set_matrix_(self, matrix: Float[Tensor, "outputs features"]) -> None:
         """Write the parameters from the matrix that multiplies `features`."""
         split = matrix.view(self.out_features, self.in_features, 1 + self.basis.num)
         self.weight.copy_(split[..., 0])
-        self.coef.copy_(split[..., 1:])
+        self.coef.copy_(split[..., 1:].permute(1, 2, 0))
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}"

@@ -280,7 +280,7 @@ class TableNetwork:
                 split = weights.unflatten(1, (-1, place.in_features)).transpose(1, 2)
                 level = (shift - (split * one.means).sum((1, 2))) / place.in_features
                 coef = split @ one.maps[0].T + level[:, None, None]
-            place.coef = nn.Parameter(coef.to(matrix.dtype).contiguous())
+            place.coef = nn.Parameter(coef.permute(1, 2, 0).to(matrix.dtype).contiguous())
             place.weight.zero_()
         return model.double()
 

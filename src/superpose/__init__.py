@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from superpose._select import info as info
+    from superpose._select import using as using
+    from superpose._select import which as which
     from superpose.bases import Bernstein as Bernstein
     from superpose.bases import BSpline as BSpline
     from superpose.bases import Chebyshev as Chebyshev
@@ -37,7 +39,7 @@ _HOME = {
     "grids": ["refine", "move_grid"],
     "storage": ["save", "load"],
     "estimators": ["KANRegressor", "KANClassifier"],
-    "_select": ["info"],
+    "_select": ["info", "which", "using"],
 }
 
 __all__ = [*(name for names in _HOME.values() for name in names), "__version__"]

@@ -1,17 +1,120 @@
-"""Which implementation of an operation runs: the one place that decides, and the report of what it decided."""
+"""Which implementation of an operation runs: the one place that decides, and the reports of what it decided."""
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
 import superpose
 
-ACTIVE: dict[str, str] = {"bspline": "reference (plain PyTorch)"}
-"""The implementation that each operation calls. A native kernel takes its operation's place here when it can run."""
+kernels: Any
+try:
+    from superpose import _native as kernels
+except ImportError:  # installed where there was no C++ compiler
+    kernels = None
+
+NO_KERNELS = "the compiled kernels are missing; install superpose again where there is a C++ compiler"
+
+Obstacle = Callable[..., str | None]
+"""Why an implementation cannot take these arguments, or None if it can."""
+
+IMPLEMENTATIONS = {"bspline_linear": ("native", "plain", "reference")}
+"""The implementations of every operation, best first."""
+
+_forced: dict[str, str] = {}
+_decisions: list["Decision"] | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One call of an operation: what ran, and why not what stands before it."""
+
+    operation: str
+    shape: tuple[int, ...]
+    implementation: str
+    obstacles: Mapping[str, str]
+
+    def __str__(self) -> str:
+        why = "".join(f"; not {name}: {reason}" for name, reason in self.obstacles.items())
+        return f"{self.operation} of {self.shape}: {self.implementation}{why}"
+
+
+def choose(operation: str, candidates: Mapping[str, Obstacle], *args: Any) -> str:
+    """The first implementation without an obstacle, or the one asked for by name.
+
+    Raises:
+        RuntimeError: If the implementation asked for cannot take these arguments.
+    """
+    obstacles: dict[str, str] = {}
+    wanted = _forced.get(operation)
+    for name, obstacle in candidates.items():
+        if wanted is not None and name != wanted:
+            continue
+        reason = obstacle(*args)
+        if reason is None:
+            if _decisions is not None:
+                _decisions.append(Decision(operation, tuple(args[0].shape), name, obstacles))
+            return name
+        obstacles[name] = reason
+    raise RuntimeError(f"{operation} was asked to use {wanted!r}, which cannot run here: {obstacles.get(str(wanted))}.")
+
+
+@contextmanager
+def using(**implementations: str) -> Iterator[None]:
+    """Run operations by the implementation named, or raise where it cannot run; for tests and comparisons.
+
+    Example:
+        >>> import torch
+        >>> from superpose import KAN
+        >>> with using(bspline_linear="reference"):
+        ...     KAN((2, 1))(torch.zeros(3, 2)).shape
+        torch.Size([3, 1])
+    """
+    for operation, name in implementations.items():
+        if name not in IMPLEMENTATIONS.get(operation, ()):
+            known = "; ".join(f"{each}: {', '.join(names)}" for each, names in IMPLEMENTATIONS.items())
+            raise ValueError(f"there is no {operation}={name!r}; there is {known}.")
+    before = dict(_forced)
+    _forced.update(implementations)
+    try:
+        yield
+    finally:
+        _forced.clear()
+        _forced.update(before)
+
+
+class Which(tuple[Decision, ...]):
+    """The decisions of one forward pass; printing it gives a line for each."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+def which(function: Callable[..., Any], *args: Any) -> Which:
+    """What runs when a model (or any function) is called: every operation of ours, and why not a faster one.
+
+    Args:
+        function: A model or function; it is called once, with gradients off or on as they are.
+        *args: What it is called with.
+
+    Example:
+        >>> import torch
+        >>> from superpose import KAN
+        >>> which(KAN((2, 5, 1)).half(), torch.zeros(3, 2).half())  # doctest: +ELLIPSIS
+        bspline_linear of (3, 2): reference; not native: ...
+    """
+    global _decisions  # noqa: PLW0603 - a recording is for the whole process, and short
+    before, _decisions = _decisions, []
+    try:
+        function(*args)
+        return Which(_decisions)
+    finally:
+        _decisions = before
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,18 +132,23 @@ class Info:
 
 
 def info() -> Info:
-    """What runs here: the versions of superpose and its packages, the devices, and the implementation of every operation.
+    """What runs here: the versions of superpose and its packages, the devices, and the implementations of every operation.
 
     Example:
-        >>> info().implementations["bspline"]
-        'reference (plain PyTorch)'
+        >>> info().implementations["bspline_linear"]  # doctest: +ELLIPSIS
+        '...plain PyTorch...'
     """
     packages = {"torch": "torch", "numpy": "numpy", "scipy": "scipy", "sklearn": "scikit-learn"}
     versions = {"superpose": superpose.__version__, "python": platform.python_version()}
     versions |= {name: _version(package) for name, package in packages.items()}
     devices = {"cpu": f"{torch.get_num_threads()} of {os.cpu_count()} threads"}
     devices |= {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
-    return Info(versions, devices, dict(ACTIVE))
+    native = f"native ({kernels.instructions()}), " if kernels else f"not native: {NO_KERNELS}; "
+    present = {
+        operation: native + ", ".join(f"{name} (plain PyTorch)" for name in names if name != "native")
+        for operation, names in IMPLEMENTATIONS.items()
+    }
+    return Info(versions, devices, present)
 
 
 def _version(package: str) -> str:

@@ -52,7 +52,10 @@ def _of_flat(model, x):
             matrix = flat[start : start + size].view(layer.matrix().shape)
             if isinstance(model, KAN):
                 split = matrix.view(layer.out_features, layer.in_features, -1)
-                named |= {f"layers.{index}.weight": split[..., 0], f"layers.{index}.coef": split[..., 1:].permute(1, 2, 0)}
+                named |= {
+                    f"layers.{index}.weight": split[..., 0],
+                    f"layers.{index}.coef": split[..., 1:].permute(1, 2, 0),
+                }
             else:
                 named |= {f"layers.{index}.weight": matrix[:, :-1], f"layers.{index}.bias": matrix[:, -1]}
             start += size

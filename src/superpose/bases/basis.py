@@ -111,6 +111,16 @@ class Basis(nn.Module, ABC):
         """Sum of one series per edge over the inputs, never holding more than `batch inputs num` values."""
         return self(x).flatten(-2) @ coef.flatten(0, 1)
 
+    def edges(
+        self,
+        x: Float[Tensor, "*batch inputs"],
+        coef: Float[Tensor, "inputs num outputs"],
+        base: nn.Module,
+        weight: Float[Tensor, "outputs inputs"],
+    ) -> Float[Tensor, "*batch outputs"]:
+        """Sum of one series per edge and of the weighted base function over the inputs."""
+        return nn.functional.linear(base(x), weight) + self.linear(x, coef)
+
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.config().items())
 

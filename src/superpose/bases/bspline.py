@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from superpose.bases.basis import Basis, Extrapolation, check_increasing, check_size
-from superpose.ops.bspline import bspline_values, insertion_matrix
+from superpose.ops.bspline import bspline_linear, bspline_values, insertion_matrix
 
 
 class BSpline(Basis):
@@ -79,6 +79,22 @@ class BSpline(Basis):
 
     def inside(self, x: Float[Tensor, "*batch inputs"], order: int = 0) -> Float[Tensor, "*batch inputs num"]:
         return bspline_values(x, self.knots, self.degree, order)
+
+    def linear(
+        self, x: Float[Tensor, "*batch inputs"], coef: Float[Tensor, "inputs num outputs"]
+    ) -> Float[Tensor, "*batch outputs"]:
+        return bspline_linear(x, coef, self.knots, self.degree, self.extrapolation)
+
+    def edges(
+        self,
+        x: Float[Tensor, "*batch inputs"],
+        coef: Float[Tensor, "inputs num outputs"],
+        base: nn.Module,
+        weight: Float[Tensor, "outputs inputs"],
+    ) -> Float[Tensor, "*batch outputs"]:
+        if type(base) is nn.SiLU:
+            return bspline_linear(x, coef, self.knots, self.degree, self.extrapolation, weight)
+        return super().edges(x, coef, base, weight)
 
 
 def _extended(inner: Tensor, degree: int) -> Tensor:

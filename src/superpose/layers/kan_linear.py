@@ -60,7 +60,7 @@ class KANLinear(nn.Module):
         """Apply every edge function and sum at the outputs."""
         if x.shape[-1] != self.in_features:
             raise ValueError(f"the last axis of x has size {x.shape[-1]}, but in_features is {self.in_features}.")
-        return nn.functional.linear(self.base(x), self.weight) + self.basis.linear(x, self.coef)
+        return self.basis.edges(x, self.coef, self.base, self.weight)
 
     def features(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch features"]:
         """What the layer is linear in: the base and all basis functions of every input, side by side."""

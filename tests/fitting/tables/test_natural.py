@@ -40,7 +40,9 @@ def test_coefficients_give_the_same_function_inside_and_out(x, generator, extrap
     shift = torch.randn(3, generator=generator, dtype=torch.float64)
     points = torch.rand(60, 2, generator=generator, dtype=torch.float64) * 4 - 2
     expected = natural(points) @ matrix.T + shift
-    assert torch.allclose(natural.basis.linear(points, natural.coefficients(matrix, shift).permute(1, 2, 0)), expected, atol=1e-11)
+    assert torch.allclose(
+        natural.basis.linear(points, natural.coefficients(matrix, shift).permute(1, 2, 0)), expected, atol=1e-11
+    )
 
 
 def test_columns_with_few_values_have_few_functions(x):

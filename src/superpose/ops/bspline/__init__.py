@@ -1,9 +1,15 @@
 """B-spline operations: check the arguments, choose an implementation, call it."""
 
+from typing import Literal
+
 from jaxtyping import Float
 from torch import Tensor
 
-from superpose.ops.bspline import reference
+from superpose._select import Obstacle, choose
+from superpose.ops.bspline import native, plain, reference
+
+CANDIDATES: dict[str, Obstacle] = {"native": native.obstacle, "plain": plain.obstacle, "reference": reference.obstacle}
+CALLS = {"native": native.bspline_linear, "plain": plain.bspline_linear, "reference": reference.bspline_linear}
 
 
 def bspline_values(
@@ -22,6 +28,35 @@ def bspline_values(
     """
     _check(x, knots, degree)
     return reference.bspline_values(x, knots, degree, order)
+
+
+def bspline_linear(
+    x: Float[Tensor, "*batch inputs"],
+    coef: Float[Tensor, "inputs num outputs"],
+    knots: Float[Tensor, "#inputs knots"],
+    degree: int,
+    extrapolation: Literal["linear", "clamp", "zero"] = "linear",
+    weight: Float[Tensor, "outputs inputs"] | None = None,
+) -> Float[Tensor, "*batch outputs"]:
+    r"""Sums over the inputs of one spline per edge, $y_o = \sum_i \sum_m c_{imo} B_m(x_i) + w_{oi} \operatorname{silu}(x_i)$.
+
+    Args:
+        x: Points anywhere; NaN gives NaN.
+        coef: Coefficients of the edges.
+        knots: Knots of each input, as for `bspline_values`.
+        degree: Polynomial degree.
+        extrapolation: What the splines do outside the domain: go on as straight lines, stay, or drop to zero.
+        weight: Factors of the residual base function silu; None leaves it out.
+
+    Raises:
+        ValueError: If the shapes disagree, or there are too few knots for the degree.
+    """
+    _check(x, knots, degree)
+    if coef.ndim != 3 or coef.shape[0] != x.shape[-1] or coef.shape[1] != knots.shape[-1] - degree - 1:
+        wanted = (x.shape[-1], knots.shape[-1] - degree - 1, "outputs")
+        raise ValueError(f"coef must have shape {wanted} for this x and these knots, got {tuple(coef.shape)}.")
+    args = x, coef, knots, degree, extrapolation, weight
+    return CALLS[choose("bspline_linear", CANDIDATES, *args)](*args)
 
 
 def insertion_matrix(

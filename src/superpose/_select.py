@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,9 +14,10 @@ import torch
 import superpose
 
 kernels: Any
+"""The module of compiled kernels, or None where superpose was installed without a C++ compiler."""
 try:
-    from superpose import _native as kernels
-except ImportError:  # installed where there was no C++ compiler
+    kernels = import_module("superpose._native")
+except ImportError:
     kernels = None
 
 NO_KERNELS = "the compiled kernels are missing; install superpose again where there is a C++ compiler"

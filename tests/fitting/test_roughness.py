@@ -13,7 +13,7 @@ from superpose import KAN, MLP, Bernstein, BSpline, Chebyshev, Fourier, Gaussian
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.levenberg_marquardt import Smoothing, levenberg_marquardt
 from superpose.fitting.losses import MeanSquaredError
-from superpose.fitting.roughness import penalty_root, rank, roughness, roughness_rows
+from superpose.fitting.roughness import Penalty, penalty_root, rank, roughness, roughness_rows
 
 SMOOTH = [Bernstein(5), Chebyshev(6), Legendre(6), Fourier(2), Gaussian(5), Wavelet(1)]
 bases = pytest.mark.parametrize("basis", [*(BSpline(4, d) for d in range(6)), *SMOOTH], ids=repr)
@@ -148,7 +148,7 @@ def noisy():
     data = Data(x, y, torch.full((rows,), 1 / rows, dtype=torch.float64), float(rows))
     steps = levenberg_marquardt(bundle, data, MeanSquaredError(), Smoothing(), lambda step, bundle: None)
     *_, state = islice(steps, 60)
-    design = bundle.stages[0].features(x.unsqueeze(0), slopes=False)[0][0].numpy()
+    design = bundle.stages[0].features(x.unsqueeze(0), slopes=False)[0][0].T.numpy()
     root = penalty_root(bundle, x)[0].numpy()
     penalty = root.T @ root
     return noise, state, design, y[:, 0].numpy(), penalty
@@ -182,3 +182,15 @@ def test_the_evidence_finds_the_maximum_of_the_marginal_likelihood(noisy):
 
     best = scipy.optimize.minimize_scalar(surprise, bounds=(-40, 0), method="bounded", options={"xatol": 1e-6}).x
     assert float(state.strength[0]) == pytest.approx(np.exp(best), rel=0.1)
+
+
+def test_the_penalty_of_a_network_without_a_node_sees_nothing_of_it():
+    """The quadratic form, the rows and the number of directions tell the same, and frozen parameters cost nothing."""
+    bundle = Bundle.of([KAN((2, 3, 1), BSpline(4)).double().requires_grad_(False)]).without_node(0, 1)
+    x, frozen = torch.randn(50, 2, dtype=torch.float64), bundle.frozen()
+    penalty = Penalty.of(bundle, x, frozen)
+    flat = torch.randn(1, frozen.shape[1], dtype=torch.float64)
+    want = float(penalty.roughness(flat))
+    assert float(flat[0] @ penalty.form[0] @ flat[0]) == pytest.approx(want, rel=1e-10)
+    assert float(penalty.roughness(torch.where(frozen, 1e6, flat))) == pytest.approx(want, rel=1e-12)
+    assert penalty.directions.tolist() == [int(torch.linalg.matrix_rank(penalty.form[0]))] == [6 * 3]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.losses import Loss
-from superpose.fitting.roughness import Observations, evidence, penalty_root
+from superpose.fitting.roughness import Observations, Penalty, evidence
 from superpose.fitting.watch import Watch
 
 
@@ -64,33 +64,35 @@ def levenberg_marquardt(
     damp = Damping.of(bundle.count, damping)
     strength = data.x.new_full((bundle.count,), smoothing.strength)
     frozen = bundle.frozen()
+    idle = bool(frozen.any())
+    observed = Observations.of(data, loss)
     losses = bundle.losses(data, loss)
-    root = penalty_root(bundle, data.x).masked_fill(frozen.unsqueeze(1), 0)
+    penalty = Penalty.of(bundle, data.x, frozen)
     for step in count():
         moved = regrid(step, bundle)
         if moved is not None:
             bundle = moved
-            root = penalty_root(bundle, data.x).masked_fill(frozen.unsqueeze(1), 0)
+            penalty = Penalty.of(bundle, data.x, frozen)
             losses = bundle.losses(data, loss)
         gradient, hessian = bundle.normal_equations(data, loss)
-        gradient, hessian = gradient.masked_fill(frozen, 0), _without(hessian, frozen)
+        if idle:
+            gradient, hessian = gradient.masked_fill_(frozen, 0), _without_(hessian, frozen)
+        parameters = bundle.flat()
         if smoothing.learned and step:
-            strength = evidence(strength, root, hessian, bundle, losses, frozen, Observations.of(data, loss))
-        here = Quadratic.of(
-            bundle.flat(), losses, gradient, hessian, strength.sqrt()[:, None, None] * root, smoothing.ridge
-        )
+            strength = evidence(strength, penalty, hessian, parameters, losses, observed)
+        here = Quadratic.of(parameters, losses, gradient, hessian, penalty, strength, smoothing.ridge)
         for _ in range(MOST_TRIALS):
             change = here.step(damp.value, frozen)
-            trial = bundle.with_flat(here.parameters + change)
-            trial_losses = trial.losses(data, loss)
-            gained = here.objective - here.penalised(trial.flat(), trial_losses)
+            moved_to = parameters + change
+            trial_losses = bundle.with_flat(moved_to).losses(data, loss)
+            gained = here.objective - here.penalised(moved_to, trial_losses)
             better = gained > 0
             damp = damp.after(better, gained / here.predicted(change))
             if bool(better.any()):
                 break
         else:  # as good as it gets, but a new strength of the penalty or new grids may change that
             damp = Damping.of(bundle.count, damping)
-        bundle = bundle.with_flat(torch.where(better.unsqueeze(1), trial.flat(), here.parameters))
+        bundle = bundle.with_flat(torch.where(better.unsqueeze(1), moved_to, parameters))
         losses = torch.where(better, trial_losses, losses)
         yield State(bundle, losses, strength)
 
@@ -121,7 +123,8 @@ class Quadratic:
     """The penalised loss around the present parameters, as a quadratic function of a change."""
 
     parameters: Float[Tensor, "S P"]
-    root: Float[Tensor, "S R P"]
+    penalty: Penalty
+    strength: Float[Tensor, " S"]
     ridge: float
     objective: Float[Tensor, " S"]
     gradient: Float[Tensor, "S P"]
@@ -135,27 +138,30 @@ class Quadratic:
         losses: Float[Tensor, " S"],
         gradient: Float[Tensor, "S P"],
         hessian: Float[Tensor, "S P P"],
-        root: Float[Tensor, "S R P"],
+        penalty: Penalty,
+        strength: Float[Tensor, " S"],
         ridge: float,
     ) -> "Quadratic":
         """Add the penalty to a loss. Damping is measured by the loss alone: a penalty's curvature may be immense."""
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         scale = diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
-        rough = _times(root, parameters)
-        whole = hessian + 2 * root.transpose(1, 2) @ root
+        rough = _times(penalty.root, parameters)
+        whole = torch.addcmul(hessian, penalty.form, (2 * strength)[:, None, None])
         whole.diagonal(dim1=1, dim2=2).add_(2 * ridge)
-        slope = gradient + 2 * _times(root.transpose(1, 2), rough) + 2 * ridge * parameters
-        objective = losses + rough.square().sum(1) + ridge * parameters.square().sum(1)
-        return cls(parameters, root, ridge, objective, slope, whole, scale)
+        slope = gradient + 2 * (strength.unsqueeze(1) * _times(penalty.root.mT, rough) + ridge * parameters)
+        objective = losses + strength * rough.square().sum(1) + ridge * parameters.square().sum(1)
+        return cls(parameters, penalty, strength, ridge, objective, slope, whole, scale)
 
     def penalised(self, parameters: Float[Tensor, "S P"], losses: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
         """Losses with the penalty of other parameters."""
-        return losses + _times(self.root, parameters).square().sum(1) + self.ridge * parameters.square().sum(1)
+        rough = self.penalty.roughness(parameters)
+        return losses + self.strength * rough + self.ridge * parameters.square().sum(1)
 
     def step(self, damp: Float[Tensor, " S"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P"]:
         """Solve the damped equations; a network whose matrix is not positive definite gets no step."""
-        diagonal = torch.diag_embed(damp.unsqueeze(1) * self.scale + frozen)
-        factor, failed = torch.linalg.cholesky_ex(self.hessian + diagonal)
+        damped = self.hessian.clone()
+        damped.diagonal(dim1=1, dim2=2).add_(damp.unsqueeze(1) * self.scale + frozen)
+        factor, failed = torch.linalg.cholesky_ex(damped)
         change = -torch.cholesky_solve(self.gradient.unsqueeze(-1), factor).squeeze(-1)
         usable = (failed == 0) & torch.isfinite(change).all(1)
         return torch.where(usable.unsqueeze(1), change, torch.zeros_like(change))
@@ -174,6 +180,6 @@ def _times(matrix: Float[Tensor, "S R P"], vector: Float[Tensor, "S P"]) -> Floa
     return torch.bmm(matrix, vector.unsqueeze(-1)).squeeze(-1)
 
 
-def _without(matrix: Float[Tensor, "S P P"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P P"]:
+def _without_(matrix: Float[Tensor, "S P P"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P P"]:
     """The matrix with the rows and columns of frozen parameters set to zero."""
-    return matrix.masked_fill(frozen.unsqueeze(1) | frozen.unsqueeze(2), 0)
+    return matrix.masked_fill_(frozen.unsqueeze(1) | frozen.unsqueeze(2), 0)

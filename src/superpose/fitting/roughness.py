@@ -114,13 +114,37 @@ class Observations:
         return cls(data.total * (1 if loss.noise_known else data.y.shape[1]), loss.noise_known)
 
 
+@dataclass(frozen=True)
+class Penalty:
+    """The roughness of networks on given grids, for their free parameters.
+
+    Attributes:
+        root: Rows whose squared products with the parameters add up to the roughness.
+        form: The same as a quadratic form, for what does not cancel.
+        directions: Number of directions of the free parameters that it sees.
+    """
+
+    root: Float[Tensor, "S R P"]
+    form: Float[Tensor, "S P P"]
+    directions: Float[Tensor, " S"]
+
+    @classmethod
+    def of(cls, bundle: Bundle, x: Float[Tensor, "N inputs"], frozen: Bool[Tensor, "S P"]) -> "Penalty":
+        """The penalty of a bundle whose frozen parameters take no part."""
+        root = penalty_root(bundle, x).masked_fill_(frozen.unsqueeze(1), 0)
+        return cls(root, root.mT @ root, rank(bundle, frozen))
+
+    def roughness(self, parameters: Float[Tensor, "S P"]) -> Float[Tensor, " S"]:
+        """Roughness of every network."""
+        return torch.bmm(self.root, parameters.unsqueeze(-1)).square().sum((1, 2))
+
+
 def evidence(
     strength: Float[Tensor, " S"],
-    root: Float[Tensor, "S R P"],
+    penalty: Penalty,
     hessian: Float[Tensor, "S P P"],
-    bundle: Bundle,
+    parameters: Float[Tensor, "S P"],
     losses: Float[Tensor, " S"],
-    frozen: Bool[Tensor, "S P"],
     observed: Observations,
 ) -> Float[Tensor, " S"]:
     """The strength that maximises the evidence of the data, one step of the fixed-point iteration.
@@ -131,23 +155,20 @@ def evidence(
 
     Args:
         strength: Present strength of each network.
-        root: Roughness as a sum of squared products of rows with the parameters.
+        penalty: The roughness.
         hessian: Gauss-Newton matrix of the mean loss, penalty not included.
-        bundle: The networks.
+        parameters: Present parameters.
         losses: Present mean losses.
-        frozen: Parameters that take no part.
         observed: Number and kind of the observations.
     """
-    directions = rank(bundle, frozen)
-    penalty = root.transpose(1, 2) @ root
-    roughness = torch.bmm(root, bundle.flat().unsqueeze(-1)).square().sum((1, 2))
-    whole = hessian + 2 * strength[:, None, None] * penalty
+    roughness = penalty.roughness(parameters)
+    whole = torch.addcmul(hessian, penalty.form, (2 * strength)[:, None, None])
     diagonal = whole.diagonal(dim1=1, dim2=2)
-    whole = whole + torch.diag_embed(1e-12 * diagonal.amax(1, keepdim=True).expand_as(diagonal))
+    diagonal += 1e-12 * diagonal.amax(1, keepdim=True)
     factor, failed = torch.linalg.cholesky_ex(whole)
     inverse = torch.cholesky_inverse(factor)
-    penalised = directions - 2 * strength * (inverse * penalty).sum((1, 2))
-    used = (inverse * hessian).sum((1, 2))
+    penalised = penalty.directions - 2 * strength * (inverse * penalty.form).sum((1, 2))
+    used = inverse.mul_(hessian).sum((1, 2))
     number = observed.number
     noise = losses * number / (number - used).clamp_min(0.05 * number)
     scale = torch.full_like(noise, 0.5) if observed.noise_known else noise
@@ -155,7 +176,7 @@ def evidence(
     floor = (LEAST / roughness.clamp_min(1e-300)).clamp(max=1e-12)
     better = torch.minimum(torch.maximum(better, strength / 100), strength * 100)
     better = torch.maximum(better, floor).clamp(max=1e6)
-    return torch.where((failed == 0) & torch.isfinite(better) & (directions > 0), better, strength)
+    return torch.where((failed == 0) & torch.isfinite(better) & (penalty.directions > 0), better, strength)
 
 
 def _unseen(basis: Basis) -> int:

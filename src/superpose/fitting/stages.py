@@ -1,7 +1,9 @@
 """Layers of several equal networks, evaluated side by side with what Gauss-Newton needs.
 
-S networks, N samples, I inputs, O outputs of a layer, F = features a layer is linear in. A network of a bundle is as
-small as 2-5-1: one call for all of them costs hardly more than a call for one.
+S networks, N samples, I inputs, O outputs of a layer, J features of an input, F = features a layer is linear in. A
+network of a bundle is as small as 2-5-1: one call for all of them costs hardly more than a call for one. Samples come
+last in memory, where the operations on every feature read and write long rows; values that leave or enter a layer are
+views with the samples before the nodes.
 """
 
 from abc import ABC, abstractmethod
@@ -11,13 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from superpose.bases import Basis
+from superpose.bases import Basis, BSpline
+from superpose.fitting.splines import splines
 from superpose.layers import KANLinear
 from superpose.models.mlp import Dense
 
 
 class Stage(ABC):
-    """One layer of S networks: outputs = features(inputs) @ matrix^T."""
+    """One layer of S networks: outputs = matrix @ features(inputs)."""
 
     def __init__(self, count: int, inputs: int, per_input: int) -> None:
         self.count, self.inputs, self.per_input = count, inputs, per_input
@@ -25,7 +28,7 @@ class Stage(ABC):
     @abstractmethod
     def features(
         self, x: Float[Tensor, "S N I"], slopes: bool
-    ) -> tuple[Float[Tensor, "S N F"], Float[Tensor, "S N I J"] | None]:
+    ) -> tuple[Float[Tensor, "S F N"], Float[Tensor, "S I J N"] | None]:
         """Features and, if asked for, the slope of each with respect to the input it belongs to."""
 
     @abstractmethod
@@ -37,12 +40,14 @@ class Stage(ABC):
         """The same layer of the networks of all given stages, one after the other."""
 
     def pulled_back(
-        self, adjoint: Float[Tensor, "S N K O"], matrix: Float[Tensor, "S O F"], slopes: Float[Tensor, "S N I J"]
-    ) -> Float[Tensor, "S N K I"]:
+        self, adjoint: Float[Tensor, "S O K N"], matrix: Float[Tensor, "S O F"], slopes: Float[Tensor, "S I J N"]
+    ) -> Float[Tensor, "S I K N"]:
         """Derivatives with respect to the inputs from those with respect to the outputs."""
         own = matrix[..., : self.inputs * self.per_input]
-        by_feature = (adjoint.flatten(1, 2) @ own).view(*adjoint.shape[:3], self.inputs, self.per_input)
-        return (by_feature * slopes.unsqueeze(2)).sum(-1)
+        by_feature = torch.bmm(own.mT, adjoint.flatten(2)).view(
+            len(adjoint), self.inputs, self.per_input, *adjoint.shape[2:]
+        )
+        return by_feature.mul_(slopes.unsqueeze(3)).sum(2)
 
 
 class KANStage(Stage):
@@ -60,15 +65,20 @@ class KANStage(Stage):
 
     def features(
         self, x: Float[Tensor, "S N I"], slopes: bool
-    ) -> tuple[Float[Tensor, "S N F"], Float[Tensor, "S N I J"] | None]:
-        rows = x.transpose(0, 1).flatten(1)
+    ) -> tuple[Float[Tensor, "S F N"], Float[Tensor, "S I J N"] | None]:
+        rows = x.mT.flatten(0, 1).contiguous()
         value, slope = value_and_slope(self.base, rows, slopes)
-        features = self._joined(value, self.basis(rows), len(rows)).flatten(2)
-        return features, self._joined(slope, self.basis(rows, order=1), len(rows)) if slopes else None
+        if isinstance(self.basis, BSpline):
+            features, slanted = splines(self.basis, rows, value, slope if slopes else None)
+        else:
+            features = self._joined(value, self.basis(rows.T))
+            slanted = self._joined(slope, self.basis(rows.T, order=1)) if slopes else None
+        shape = self.count, self.inputs, self.per_input, rows.shape[1]
+        return features.view(shape).flatten(1, 2), None if slanted is None else slanted.view(shape)
 
-    def _joined(self, base: Tensor, basis: Tensor, samples: int) -> Tensor:
-        both = torch.cat([base.unsqueeze(-1), basis], -1)
-        return both.view(samples, self.count, self.inputs, -1).transpose(0, 1)
+    @staticmethod
+    def _joined(base: Tensor, basis: Tensor) -> Tensor:
+        return torch.cat([base.unsqueeze(1), basis.permute(1, 2, 0)], 1)
 
     def picked(self, index: Tensor) -> "KANStage":
         points = self.basis.breakpoints.view(self.count, self.inputs, -1)[index].flatten(0, 1)
@@ -92,9 +102,9 @@ class DenseStage(Stage):
 
     def features(
         self, x: Float[Tensor, "S N I"], slopes: bool
-    ) -> tuple[Float[Tensor, "S N F"], Float[Tensor, "S N I J"] | None]:
-        value, slope = value_and_slope(self.activation, x, slopes)
-        return torch.cat([value, torch.ones_like(value[..., :1])], -1), slope.unsqueeze(-1) if slopes else None
+    ) -> tuple[Float[Tensor, "S F N"], Float[Tensor, "S I J N"] | None]:
+        value, slope = value_and_slope(self.activation, x.mT, slopes)
+        return torch.cat([value, torch.ones_like(value[:, :1])], 1), slope.unsqueeze(2) if slopes else None
 
     def picked(self, index: Tensor) -> "DenseStage":
         return DenseStage(len(index), self.inputs, self.activation)

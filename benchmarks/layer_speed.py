@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from peers import fits, machine
 from peers.columns import OURS, Column, Row, agreement, columns, identity, loaded, network, obstacle, peer_agreement
-from peers.rounds import Company, Times, interleaved, settle_allocator, threads
+from peers.rounds import Company, Times, settle_allocator, threads
 from peers.run import Run, verdict
 from report import Report, options, shown
 
@@ -38,9 +38,6 @@ FLAT_TARGET = 1.15
 LEARNING_RATE = 1e-6
 
 
-# ---------------------------------------------------------------------------------------- rows of the issue
-
-
 def speed(run: Run) -> None:
     """Training step and forward pass of every row, and the ratios that were promised."""
     measured: list[tuple[Row, dict[str, Times], dict[str, Times]]] = []
@@ -51,8 +48,8 @@ def speed(run: Run) -> None:
             present, note = _checked(run, row)
             checks.append(note)
             x, y = row.data()
-            steps = interleaved({column.name: column.step(x, y) for column in present}, run.repeats)
-            forwards = interleaved({column.name: column.forward(x) for column in present}, run.repeats)
+            steps = run.times({column.name: column.step(x, y) for column in present})
+            forwards = run.times({column.name: column.forward(x) for column in present})
         except Exception as error:  # noqa: BLE001 - the other rows are worth having
             run.failure(row.name, error)
             continue
@@ -147,9 +144,8 @@ def optimiser(run: Run) -> None:
     for row in map(run.small, ROWS[: 2 if run.quick else None]):
         x, y = row.data()
         present = columns(row, run.modules, most=names.__contains__)
-        times = interleaved(
-            {c.name: c.step(x, y, torch.optim.Adam(c.parameters, LEARNING_RATE, fused=True)) for c in present},
-            run.repeats,
+        times = run.times(
+            {c.name: c.step(x, y, torch.optim.Adam(c.parameters, LEARNING_RATE, fused=True)) for c in present}
         )
         ratio = times["superpose"].median / times["MLP"].median
         lines.append([row.name, *(times[name].cell() for name in names), ratio])
@@ -162,8 +158,8 @@ def calls(run: Run) -> None:
     row = replace(ROWS[0], batch=1)
     x, y = row.data()
     present = [c for c in columns(row, run.modules) if c.name not in OURS or obstacle(c, x) is None]
-    forwards = interleaved({column.name: column.forward(x) for column in present}, run.repeats)
-    steps = interleaved({column.name: column.step(x, y) for column in present}, run.repeats)
+    forwards = run.times({column.name: column.forward(x) for column in present})
+    steps = run.times({column.name: column.step(x, y) for column in present})
     run.report.text(f"{row.name} with a batch of one, microseconds.")
     run.report.table(
         ["", *forwards],
@@ -177,8 +173,8 @@ def flat(run: Run) -> None:
     rows = {size: run.small(replace(ROWS[-1], intervals=size)) for size in sizes}
     x, y = rows[sizes[0]].data()
     ours = {size: Column(str(size), network(row)) for size, row in rows.items()}
-    steps = interleaved({column.name: column.step(x, y) for column in ours.values()}, run.repeats)
-    forwards = interleaved({column.name: column.forward(x) for column in ours.values()}, run.repeats)
+    steps = run.times({column.name: column.step(x, y) for column in ours.values()})
+    forwards = run.times({column.name: column.forward(x) for column in ours.values()})
     lines = []
     for title, times in (("step", steps), ("forward", forwards)):
         lines.append([f"{title}, ms", *(t.cell() for t in times.values())])
@@ -191,10 +187,34 @@ def flat(run: Run) -> None:
     )
 
 
+def data(run: Run) -> None:
+    """Whether our speed depends on where the hidden values lie, which is near zero in a fresh network."""
+    lines = []
+    for row in map(run.small, (ROWS[3], ROWS[5])):
+        x, y = row.data()
+        spread = {"as initialised": None, "deviation 0.6": 0.6, "deviation 5": 5.0}
+        present = {name: Column(name, network(row)) for name in spread}
+        with torch.no_grad():
+            for name, column in present.items():
+                layer = column.model.layers[0]
+                scale = 1.0 if spread[name] is None else spread[name] / float(layer(x).std())
+                for p in layer.parameters():
+                    p.mul_(scale)
+        steps = run.times({name: column.step(x, y) for name, column in present.items()})
+        forwards = run.times({name: column.forward(x) for name, column in present.items()})
+        lines.append([f"{row.name}, step", *(t.cell() for t in steps.values())])
+        lines.append([f"{row.name}, forward", *(t.cell() for t in forwards.values())])
+    run.report.text(
+        "superpose, ms; the first layer is scaled so that its outputs, the second layer's inputs, spread so far."
+    )
+    run.report.table(["widths, G", *spread], lines)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Run], None]]] = {
     "speed": ("Networks beside each other", speed),
     "optimiser": ("With an optimiser", optimiser),
     "flat": ("Flat in the number of intervals", flat),
+    "data": ("Where the hidden values lie", data),
     "limit": ("Against the machine's matrix product", machine.limit),
     "memory": ("Memory", machine.memory),
     "fits": ("Fits", fits.fits),
@@ -209,11 +229,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--threads", type=int, default=torch.get_num_threads(), help="default: as many as PyTorch takes"
     )
     parser.add_argument("--repeats", type=int, default=30, help="rounds (default 30)")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="for a busy machine: processor time, of one thread (not of fits)"
+    )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of {', '.join(SECTIONS)}")
     parser.add_argument("--data", default=os.environ.get("SUPERPOSE_DATA"), help="folder of tables with 537_houses")
     for name, option in (("efficient-kan", "efficient-kan"), ("FastKAN", "fast-kan"), ("pykan", "pykan")):
         parser.add_argument(f"--{option}", dest=name, type=Path, metavar="FOLDER", help=f"folder with {name}'s package")
     given = parser.parse_args(argv)
+    if given.processor_time:
+        given.threads = 1
     if given.quick:  # one thread, for other tests may run beside this one
         given.repeats, given.data, given.threads = 2, None, 1
     with threads(given.threads):
@@ -249,19 +274,22 @@ def _explain(run: Run) -> None:
     """What is measured, and how."""
     peers = ", ".join(identity(name, module, run.paths[name]) for name, module in run.modules.items())
     run.report.text(
-        f"superpose has {info().implementations['bspline_linear']}. Beside it: {peers or 'no other library'}. "
-        "k = 3, float32, grids on [-1, 1], batch 1024 (1000 for the first two rows), x even over [-1, 1] and without gradient. A training "
-        "step lets gradients go, runs forward, takes the mean square against random targets and runs backward, without "
-        "an optimiser; the forward pass is without a graph. superpose is what is chosen by itself, plain and reference "
-        "the same network by those implementations; the MLP has one hidden layer, SiLU, and PyTorch's own modules, as many "
-        "parameters as ours come nearest. efficient-kan goes without its factor on each spline, which makes it faster; FastKAN "
-        "has G + 3 functions; pykan has `speed()`, so no symbolic branch and nothing saved."
+        f"superpose has {info().implementations['bspline_linear']}. Beside it: {peers or 'no other library'}. PyTorch "
+        f"computes with {torch.backends.cpu.get_cpu_capability()}. k = 3, float32, grids on [-1, 1], batch 1024 (1000 for "
+        "the first two rows), x even over [-1, 1] and without gradient. A training step lets gradients go, runs forward, "
+        "takes the mean square against random targets and runs backward, without an optimiser; the forward pass is "
+        "without a graph. superpose is what is chosen by itself, plain and reference the same network by those "
+        "implementations, so that one of them may be the same thing timed twice; the MLP has one hidden layer, SiLU, and "
+        "PyTorch's own modules, as many parameters as ours come nearest. efficient-kan goes without its factor on each "
+        "spline, which makes it faster; FastKAN has G + 3 functions; pykan has `speed()`, so no symbolic branch and "
+        "nothing saved."
     )
     run.report.text(
         f"All columns of a table are timed in one process, in turns: {run.repeats} rounds after warm-up, forwards and backwards "
         "through the columns; a turn is a call that does not count and then 5 ms of calls or one call. Calls above 0.25 s sit out "
         "rounds, but have five turns or more. **Cells are medians over the turns with the quartiles in brackets**, whatever the "
         "header says of seeds."
+        + (" **Processor time of one thread, since others used the machine.**" if run.given.processor_time else "")
     )
 
 

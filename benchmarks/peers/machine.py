@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from peers.columns import OURS, Column, Row, columns, network, obstacle
 from peers.fresh import fresh
-from peers.rounds import Call, interleaved, threads
+from peers.rounds import Call, threads
 from peers.run import Run, verdict
 
 from superpose import which
@@ -52,7 +52,7 @@ def _limit(run: Run, count: int) -> None:
         "backward with input gradient": column.backward(held, cotangent),
     }
     tried = {name: product([sizes]) for name, sizes in products.items()} | {"the layers as products": product(layers)}
-    times = interleaved(tried | parts, run.repeats)
+    times = run.times(tried | parts)
     work |= {name: 2 * m * k * n for name, (m, k, n) in products.items()}
     work["the layers as products"] = sum(2 * m * k * n for m, k, n in layers)
     rate = {name: work[name] / times[name].median / 1e9 for name in times}

@@ -22,6 +22,8 @@ SLOW = 0.25
 LOUD = 0.05
 """Share of the processors' time that others may take."""
 
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True)
 class Call:
@@ -31,19 +33,19 @@ class Call:
     prepare: Callable[[], object] | None = None
     context: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
 
-    def seconds(self, calls: int) -> float:
+    def seconds(self, calls: int, clock: Clock) -> float:
         """Mean time of so many calls in a row."""
         if self.prepare is None:
-            began = time.perf_counter()
+            began = clock()
             for _ in range(calls):
                 self.run()
-            return (time.perf_counter() - began) / calls
+            return (clock() - began) / calls
         total = 0.0
         for _ in range(calls):
             self.prepare()
-            began = time.perf_counter()
+            began = clock()
             self.run()
-            total += time.perf_counter() - began
+            total += clock() - began
         return total / calls
 
 
@@ -76,29 +78,30 @@ class _Plan:
     """How a call takes its turns."""
 
     call: Call
+    clock: Clock
     calls: int
     every: int
 
     @classmethod
-    def of(cls, call: Call, repeats: int) -> "_Plan":
+    def of(cls, call: Call, repeats: int, clock: Clock) -> "_Plan":
         """Warm up, and go by how long the last warm-up took."""
         with call.context():
-            began, last, count = time.perf_counter(), call.seconds(1), 1
+            began, last, count = time.perf_counter(), call.seconds(1, clock), 1
             while count < 3 or (time.perf_counter() - began < min(0.1, repeats / 100) and count < 50):
-                last, count = call.seconds(1), count + 1
-        return cls(call, max(1, round(TURN / last)), max(1, min(1 + int(last / SLOW), repeats // 5)))
+                last, count = call.seconds(1, clock), count + 1
+        return cls(call, clock, max(1, round(TURN / last)), max(1, min(1 + int(last / SLOW), repeats // 5)))
 
     def turn(self) -> float:
         """One measurement; what the neighbours left in the caches is replaced first by a call that does not count."""
         with self.call.context():
             if self.every == 1:
-                self.call.seconds(1)
-            return self.call.seconds(self.calls)
+                self.call.seconds(1, self.clock)
+            return self.call.seconds(self.calls, self.clock)
 
 
-def interleaved(calls: Mapping[str, Call], repeats: int) -> dict[str, Times]:
+def interleaved(calls: Mapping[str, Call], repeats: int, clock: Clock = time.perf_counter) -> dict[str, Times]:
     """Round after round, one turn for each call; the order is turned around from round to round."""
-    plans = {name: _Plan.of(call, repeats) for name, call in calls.items()}
+    plans = {name: _Plan.of(call, repeats, clock) for name, call in calls.items()}
     found: dict[str, list[float]] = {name: [] for name in calls}
     with _no_garbage():
         for number in range(repeats):

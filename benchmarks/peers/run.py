@@ -1,6 +1,7 @@
 """What the sections of a report on speed share."""
 
 import argparse
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from peers.columns import Row
-from peers.rounds import brief
+from peers.rounds import Call, Times, brief, interleaved
 from report import Report
 
 
@@ -29,6 +30,11 @@ class Run:
     @property
     def repeats(self) -> int:
         return self.given.repeats
+
+    def times(self, calls: Mapping[str, Call]) -> dict[str, Times]:
+        """Measure calls in turns, by the clock that was asked for."""
+        clock = time.process_time if self.given.processor_time else time.perf_counter
+        return interleaved(calls, self.repeats, clock)
 
     def small(self, row: Row) -> Row:
         """The row as it is timed: with --quick a handful of everything."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from peers import fits, machine
-from peers.columns import OURS, Column, Row, agreement, columns, identity, loaded, network, obstacle, peer_agreement
+from peers.columns import OURS, Column, Row, agreements, columns, identity, loaded, network, obstacle, peer_agreement
 from peers.rounds import Company, Times, settle_allocator, threads
 from peers.run import Run, verdict
 from report import Report, options, shown
@@ -79,25 +79,21 @@ def _checked(run: Run, row: Row) -> tuple[list[Column], list[object]]:
     """The columns that run, all of them found right, and a line about them."""
     x, _ = row.data()
     ours, errors, peers = network(row), [], []
-    present = columns(row, run.modules)
-    rounding = agreement(ours, next(column for column in present if column.name == "reference"), x, torch.float32)
-    for column in list(present):
-        if column.name in OURS:
-            why = obstacle(column, x)
-            if why is not None:
-                present.remove(column)
-                errors.append(f"{column.name} does not run: {why}")
-                continue
-            double, single = (agreement(ours, column, x, dtype) for dtype in (torch.float64, torch.float32))
-            if not (double < 1e-10 and single <= max(1e-6, 10 * rounding)):
-                raise AssertionError(f"{column.name} is wrong by {double:.1e} in float64, {single:.1e} in float32")
-            errors.append(f"{column.name} {double:.0e}, in float32 {single:.0e}")
-        elif column.name in run.modules:
-            difference = peer_agreement(ours, column.name, column.model, x)
-            if difference is not None:
-                if not difference < 1e-10:
-                    raise AssertionError(f"{column.name} differs by {difference:.1e} on the first layer")
-                peers.append(f"{column.name} {difference:.0e}")
+    every = columns(row, run.modules)
+    obstacles = {column.name: obstacle(column, x) for column in every if column.name in OURS}
+    errors += [f"{name} does not run: {why}" for name, why in obstacles.items() if why is not None]
+    present = [column for column in every if obstacles.get(column.name) is None]
+    found = agreements(ours, [column for column in present if column.name in OURS], x)
+    for name, (double, single) in found.items():
+        if not (double < 1e-10 and single <= max(1e-6, 10 * found["reference"][1])):
+            raise AssertionError(f"{name} is wrong by {double:.1e} in float64, {single:.1e} in float32")
+        errors.append(f"{name} {double:.0e}, in float32 {single:.0e}")
+    for column in present:
+        difference = peer_agreement(ours, column.name, column.model, x)
+        if difference is not None:
+            if not difference < 1e-10:
+                raise AssertionError(f"{column.name} differs by {difference:.1e} on the first layer")
+            peers.append(f"{column.name} {difference:.0e}")
     with torch.no_grad():
         runs = {decision.implementation: None for decision in which(ours, x)}
         inner = ours.layers[0](x)

@@ -178,13 +178,20 @@ def identity(name: str, module: ModuleType, path: Path) -> str:
 # ------------------------------------------------------------------------------------------------ checks
 
 
-def agreement(model: KAN, column: Column, x: Tensor, dtype: torch.dtype) -> float:
-    """Largest error of outputs and all gradients against the reference in float64, relative to the largest entry."""
+def agreements(model: KAN, ours: list[Column], x: Tensor) -> dict[str, tuple[float, float]]:
+    """For each implementation the errors in float64 and float32 of outputs and all gradients.
+
+    They are largest differences from the reference in float64, relative to the largest entry.
+    """
     cotangent = torch.randn(len(x), model.widths[-1], generator=torch.Generator().manual_seed(1))
     exact = _exact(copy.deepcopy(model).double(), x.double(), cotangent.double())
-    with column.context():
-        found = _answers(copy.deepcopy(model).to(dtype), x.to(dtype), cotangent.to(dtype))
-    return max(float((a.double() - b).abs().max() / b.abs().max()) for a, b in zip(found, exact, strict=True))
+
+    def error(column: Column, dtype: torch.dtype) -> float:
+        with column.context():
+            found = _answers(copy.deepcopy(model).to(dtype), x.to(dtype), cotangent.to(dtype))
+        return max(float((a.double() - b).abs().max() / b.abs().max()) for a, b in zip(found, exact, strict=True))
+
+    return {column.name: (error(column, torch.float64), error(column, torch.float32)) for column in ours}
 
 
 def _answers(model: KAN, x: Tensor, cotangent: Tensor) -> list[Tensor]:

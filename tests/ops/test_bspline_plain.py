@@ -147,6 +147,30 @@ def test_blocks_of_the_real_size(generator):
     _assert_same((x, coef, knots, 3, "linear", weight))
 
 
+@pytest.mark.parametrize("kind", ["uniform", "uneven"])
+def test_rows_are_looked_up_where_there_are_many(kind, generator, monkeypatch):
+    monkeypatch.setattr(plain, "MANY", 1)
+    monkeypatch.setattr(plain, "SAMPLES", 16)
+    monkeypatch.setattr(plain, "BLOCK", 16 * (INTERVALS + 3) * 2)
+    monkeypatch.setattr(plain, "_fill", None)
+    knots = _knots(3, kind, generator)
+    x, (coef, weight) = _points(knots, 3, generator), _parameters(3, generator)
+    x[3, 1] = torch.nan
+    args = x, coef, knots, 3, "linear", weight
+    ours, expected = plain.bspline_linear(*args), reference.bspline_linear(*args)
+    torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-11, equal_nan=True)
+    (gradient,) = torch.autograd.grad(plain.bspline_linear(x.requires_grad_(), *args[1:])[4:].sum(), x)
+    assert gradient[4:].isfinite().all()
+
+
+def test_many_intervals(generator):
+    """The real rule: 100 intervals are looked up."""
+    knots = superpose.BSpline(100).expanded(INPUTS).double().knots
+    coef = torch.randn(INPUTS, 103, OUTPUTS, generator=generator, dtype=torch.float64)
+    x = torch.randn(700, INPUTS, generator=generator, dtype=torch.float64) / 2
+    _assert_same((x, coef, knots, 3, "linear", None))
+
+
 @pytest.mark.usefixtures("poisoned_memory")
 def test_arrays_that_are_not_contiguous(generator):
     knots = _knots(3, "uniform", generator)

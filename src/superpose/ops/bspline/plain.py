@@ -2,7 +2,8 @@
 
 At a point only `degree + 1` splines differ from zero. They are computed for one block of samples and inputs at a time
 and scattered into a basis matrix that stays in the cache, with the samples along its rows; a matrix product follows.
-The backward pass computes them again, for the input alone is saved.
+The backward pass computes them again, for the input alone is saved. Where there are many functions and few of them
+live, the forward pass looks up the rows of the coefficients instead.
 """
 
 from itertools import product
@@ -22,8 +23,11 @@ BLOCK = 1 << 18
 SAMPLES = 512
 """Samples of one block, enough for a matrix product to run at its full speed."""
 
+MANY = 8
+"""Functions for each byte of a number from which looking up is faster: 32 in float32, 64 in float64, measured."""
+
 # Splines of one interval of uniform knots as polynomials in u, 0 <= u <= 1 from its left end to its right: a row for
-# each spline, a column for each power (landscape: the uniform B-spline matrix; NURBS Book, section 2.3).
+# each spline, a column for each power (de Boor, A Practical Guide to Splines, chapter X, for integer knots).
 UNIFORM = {
     2: [[1 / 2, -1.0, 1 / 2], [1 / 2, 1.0, -1.0], [0.0, 0.0, 1 / 2]],
     3: [
@@ -39,10 +43,9 @@ def obstacle(
     x: Tensor, coef: Tensor, knots: Tensor, degree: int, extrapolation: str, weight: Tensor | None
 ) -> str | None:
     """Why this implementation cannot take these arguments, or None if it can."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
-        return "it cannot be traced"
-    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
-        return "it has no rule for torch.func and forward-mode derivatives"
+    mode = _mode()
+    if mode is not None:
+        return mode
     if degree not in DEGREES:
         return f"it has degrees {DEGREES[0]} to {DEGREES[-1]}, not {degree}"
     if x.dtype not in (torch.float32, torch.float64) or x.device.type not in ("cpu", "cuda"):
@@ -54,6 +57,15 @@ def obstacle(
         return "it has no gradient for the knots"
     if torch.is_autocast_enabled(x.device.type):
         return "it does not follow autocast"
+    return None
+
+
+def _mode() -> str | None:
+    """What PyTorch does beside computing, if anything."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
+        return "it cannot be traced"
+    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return "it has no rule for torch.func and forward-mode derivatives"
     return None
 
 
@@ -229,15 +241,14 @@ def _fill(matrix: Tensor, local: _Local, num: int) -> Tensor:
     return matrix
 
 
-def _contract(matrix: Tensor, local: _Local, num: int) -> Tensor:
+def _contract(matrix: Tensor, local: _Local, num: int, out: Tensor) -> None:
     """Slopes of the sums over the functions, each times its entry of the matrix."""
     assert local.slopes is not None
     window, index = _window(matrix, local, num)
-    sums = window.gather(2, index).squeeze(2).mul_(local.slopes).sum(0)
+    torch.sum(window.gather(2, index).squeeze(2).mul_(local.slopes), 0, out=out)
     for factor in (local.scale, local.inside):
         if factor is not None:
-            sums.mul_(factor)
-    return sums
+            out.mul_(factor)
 
 
 def _forward(x: Tensor, coef: Tensor, weight: Tensor | None, grid: _Grid, extrapolation: str) -> Tensor:
@@ -248,12 +259,25 @@ def _forward(x: Tensor, coef: Tensor, weight: Tensor | None, grid: _Grid, extrap
     else:
         sums = torch.nn.functional.linear(torch.nn.functional.silu(points), weight)
     blocks = _blocks(len(points), inputs, num)
-    memory = _memory(points, blocks, num)
+    many = x.device.type == "cpu" and num >= MANY * x.element_size()
+    memory = None if many else _memory(points, blocks, num)
     for some, part in blocks:
         local = _local(_part(_part(points, some).T, part).contiguous(), grid, part, extrapolation, slopes=False)
-        matrix = _fill(_matrix(memory, local, num), local, num)
-        _part(sums, some).addmm_(matrix.T, rows[part.start * num : part.stop * num])
+        these = _part(rows, slice(part.start * num, part.stop * num))
+        if memory is None:
+            _part(sums, some).add_(_look_up(these, local, num))
+        else:
+            _part(sums, some).addmm_(_fill(_matrix(memory, local, num), local, num).T, these)
     return sums.view(*x.shape[:-1], outputs)
+
+
+def _look_up(rows: Tensor, local: _Local, num: int) -> Tensor:
+    """Sums of the rows that belong to the local functions of every sample."""
+    width, inputs, samples = local.values.shape
+    first = local.interval + torch.arange(0, inputs * num, num).unsqueeze(1)
+    index = (first.T.unsqueeze(-1) + torch.arange(width)).reshape(samples, -1)
+    weights = local.values.permute(2, 1, 0).reshape(samples, -1)
+    return torch.nn.functional.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
 
 
 def _memory(like: Tensor, blocks: list[tuple[slice, slice]], num: int) -> Tensor:
@@ -282,10 +306,9 @@ class _BSplineLinear(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         x, coef, weight, knots = ctx.saved_tensors
         args, needed = (x, coef, knots, *ctx.rest, weight), ctx.needs_input_grad[:3]
-        batched = torch._C._functorch.is_legacy_batchedtensor(
-            cotangents[0]
-        )  # torch.autograd.grad(is_grads_batched=True)
-        if torch.is_grad_enabled() or batched or obstacle(*args) is not None:
+        batched = torch._C._functorch.is_legacy_batchedtensor(cotangents[0])  # by is_grads_batched=True
+        autocast = torch.is_autocast_enabled(x.device.type)
+        if torch.is_grad_enabled() or batched or autocast or _mode() is not None:
             grads = _by_reference(args, cotangents[0], needed)
         else:
             grads = _backward(args, cotangents[0], needed)
@@ -308,21 +331,22 @@ def _backward(args: tuple[Any, ...], cotangent: Tensor, needed: tuple[bool, ...]
     inputs, num, outputs = coef.shape
     points, rows = x.reshape(-1, inputs), coef.reshape(-1, outputs)
     cotangent = cotangent.reshape(-1, outputs).contiguous()
-    grad_x = x.new_empty(inputs, len(points)) if needed[0] else None
-    grad_coef = coef.new_zeros(inputs * num, outputs) if needed[1] else None
     grid = _read(knots, degree)
     blocks = _blocks(len(points), inputs, num) if needed[0] or needed[1] else []
     memory = _memory(points, blocks, num)
+    grad_x = x.new_empty(inputs, len(points)) if needed[0] else None
+    grad_coef = coef.new_zeros(inputs * num, outputs) if needed[1] else None
     for some, part in blocks:
         local = _local(_part(_part(points, some).T, part).contiguous(), grid, part, extrapolation, slopes=needed[0])
         matrix, these = _matrix(memory, local, num), slice(part.start * num, part.stop * num)
+        outer = _part(cotangent, some)
         if grad_coef is not None:
-            grad_coef[these].addmm_(_fill(matrix, local, num), _part(cotangent, some))
+            _part(grad_coef, these).addmm_(_fill(matrix, local, num), outer)
         if grad_x is not None:
-            torch.mm(rows[these], _part(cotangent, some).T, out=matrix)
-            grad_x[part, some] = _contract(matrix, local, num)
+            torch.mm(_part(rows, these), outer.T, out=matrix)
+            _contract(matrix, local, num, out=grad_x[part, some])
     return [
-        None if grad_x is None else _with_residual(grad_x.T, points, weight, cotangent).reshape(x.shape),
+        None if grad_x is None else _with_residual(grad_x.T, points, weight, cotangent).view(x.shape),
         None if grad_coef is None else grad_coef.view(coef.shape),
         cotangent.T @ torch.nn.functional.silu(points) if needed[2] else None,
     ]
@@ -330,5 +354,5 @@ def _backward(args: tuple[Any, ...], cotangent: Tensor, needed: tuple[bool, ...]
 
 def _with_residual(grad_x: Tensor, points: Tensor, weight: Tensor | None, cotangent: Tensor) -> Tensor:
     if weight is None:
-        return grad_x
+        return grad_x.contiguous()
     return torch.ops.aten.silu_backward(cotangent @ weight, points).add_(grad_x)

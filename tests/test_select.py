@@ -15,7 +15,7 @@ def test_info_names_versions_devices_and_implementations():
 
 
 def test_an_implementation_asked_for_by_name_runs_or_raises():
-    model, x = superpose.KAN((2, 1)).half(), torch.zeros(3, 2).half()
+    model, x = superpose.KAN((2, 1), superpose.BSpline(degree=5)), torch.zeros(3, 2)
     with superpose.using(bspline_linear="reference"):
         assert [decision.implementation for decision in superpose.which(model, x)] == ["reference"]
     with superpose.using(bspline_linear="native"), pytest.raises(RuntimeError, match=r"native.*cannot run here"):

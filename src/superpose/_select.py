@@ -10,17 +10,41 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 import superpose
 
 kernels: Any
 """The module of compiled kernels, or None where superpose was installed without a C++ compiler."""
 try:
-    kernels = import_module("superpose._native")
+    kernels = import_module("superpose._kernels")
 except ImportError:
     kernels = None
 
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+
 NO_KERNELS = "the compiled kernels are missing; install superpose again where there is a C++ compiler"
+
+
+def transformed(*tensors: torch.Tensor | None) -> str | None:
+    """Why an operation that PyTorch cannot look into would be wrong or lost here, or None if it is not.
+
+    A derivative rule of ours is not seen by torch.func, forward-mode derivatives and tracing, and data behind a subclass
+    are not where a pointer says.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return "it has no rule for torch.func and forward-mode derivatives"
+    if torch.compiler.is_compiling():
+        return "torch.export is to run anywhere" if torch.compiler.is_exporting() else None
+    if torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
+        return "it cannot be traced"
+    for tensor in tensors:
+        if tensor is not None and type(tensor) not in PLAIN:
+            return f"it takes plain tensors, not {type(tensor).__name__}"
+        if tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor):
+            return "it has no rule for batched gradients"
+    return None
+
 
 Obstacle = Callable[..., str | None]
 """Why an implementation cannot take these arguments, or None if it can."""
@@ -106,8 +130,8 @@ def which(function: Callable[..., Any], *args: Any) -> Which:
 
     Example:
         >>> import torch
-        >>> from superpose import KAN
-        >>> which(KAN((2, 5, 1)).half(), torch.zeros(3, 2).half())  # doctest: +ELLIPSIS
+        >>> from superpose import KAN, BSpline
+        >>> which(KAN((2, 1), BSpline(degree=5)), torch.zeros(3, 2))  # doctest: +ELLIPSIS
         bspline_linear of (3, 2): reference; not native: ...
     """
     global _decisions  # noqa: PLW0603 - a recording is for the whole process, and short
@@ -145,7 +169,7 @@ def info() -> Info:
     versions |= {name: _version(package) for name, package in packages.items()}
     devices = {"cpu": f"{torch.get_num_threads()} of {os.cpu_count()} threads"}
     devices |= {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
-    native = f"native ({kernels.instructions()}), " if kernels else f"not native: {NO_KERNELS}; "
+    native = f"native ({kernels.describe()}), " if kernels else f"not native: {NO_KERNELS}; "
     present = {
         operation: native + ", ".join(f"{name} (plain PyTorch)" for name in names if name != "native")
         for operation, names in IMPLEMENTATIONS.items()

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from superpose._select import Obstacle, choose
-from superpose.ops.bspline import native, plain, reference
+from superpose.ops.bspline import native, plain, reference, traced  # noqa: F401 - traced enters its operations
 
 CANDIDATES: dict[str, Obstacle] = {"native": native.obstacle, "plain": plain.obstacle, "reference": reference.obstacle}
 CALLS = {"native": native.bspline_linear, "plain": plain.bspline_linear, "reference": reference.bspline_linear}

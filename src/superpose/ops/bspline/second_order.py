@@ -1,0 +1,26 @@
+"""Gradients of the B-spline layer that are to be differentiated again: automatic differentiation of the reference."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from superpose.ops.bspline import reference
+
+
+def differentiable_backward(
+    args: tuple[Any, ...], grad: Tensor, needed: tuple[bool, bool, bool]
+) -> list[Tensor | None]:
+    """Gradients of x, coef and weight where they are needed, as functions of these and of `grad`.
+
+    Args:
+        args: Arguments of the layer in their order: x, coef, knots, degree, extrapolation, weight.
+        grad: Gradient of the layer's result.
+        needed: Which of the three gradients are needed.
+    """
+    create_graph = torch.is_grad_enabled()
+    wanted = [tensor for tensor, need in zip((args[0], args[1], args[-1]), needed, strict=True) if need]
+    with torch.enable_grad(), torch.autocast(args[0].device.type, enabled=False):
+        out = reference.bspline_linear(*args)
+        grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=create_graph))
+    return [next(grads) if need else None for need in needed]

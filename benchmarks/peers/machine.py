@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from peers.columns import OURS, Column, Row, columns, network, obstacle
 from peers.fresh import fresh
-from peers.rounds import Call, threads
+from peers.rounds import Call, brief, threads
 from peers.run import Run, verdict
 
 from superpose import which
@@ -115,8 +115,8 @@ def memory(run: Run) -> None:
     run.report.table(
         ["", *names],
         [
-            ["MB, median", *middle.values()],
-            ["MB, lowest to highest", *(f"{v[0]:.3g} to {v[-1]:.3g}" for v in growth.values())],
+            ["MB, median", *map(brief, middle.values())],
+            ["MB, lowest to highest", *(f"{brief(v[0])} to {brief(v[-1])}" for v in growth.values())],
             ["to MLP", *(value / middle["MLP"] for value in middle.values())],
         ],
     )

@@ -4,19 +4,22 @@
 # Both build .venv here on first use and need no network afterwards. Another Python: make demo PYTHON=python3.12
 
 PYTHON ?= python3
+NATIVE := $(wildcard native/*)
+# Where there is a compiler, kernels that do not compile are an error; where there is none, PyTorch alone does the work.
+export SUPERPOSE_REQUIRE_KERNELS ?= $(if $(shell command -v $${CXX:-c++} || command -v g++ || command -v clang++),1)
 BIN := .venv/bin
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel constraints clean
+.PHONY: help demo test lint format native wheel constraints clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
-demo: .venv/.run
+demo: .venv/.native
 	$(BIN)/superpose demo
 
-test: lint
+test: lint .venv/.native
 	$(BIN)/python -m pytest
 
 lint: .venv/.dev
@@ -29,9 +32,11 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+native: .venv/.native
+
 wheel: .venv/.run
 	rm -rf dist
-	$(BIN)/uv build --quiet --python $(BIN)/python --build-constraint constraints.txt
+	SUPERPOSE_REQUIRE_KERNELS=1 $(BIN)/uv build --quiet --python $(BIN)/python --build-constraint constraints.txt
 	@ls dist
 
 # Write down what the environment holds now, for everyone who comes after.
@@ -39,13 +44,18 @@ constraints: .venv/.dev
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | sed -n 's/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p' > constraints.txt
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build src/superpose/libsuperpose.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/.dev: .venv/.run
 	$(INSTALL) --group dev
 	@touch $@
 
-.venv/.run: $(BIN)/uv pyproject.toml constraints.txt
+# The installation has compiled the kernels already, and what has not changed since is not compiled again.
+.venv/.native: .venv/.run $(NATIVE)
+	$(BIN)/python native/build.py
+	@touch $@
+
+.venv/.run: $(BIN)/uv pyproject.toml hatch_build.py constraints.txt
 	$(INSTALL) --editable ".[cli,plot]"
 	@touch $@
 

@@ -1,5 +1,6 @@
 // What Python calls: plain C functions that know nothing of Python or PyTorch.
 #include "bspline.h"
+#include "jacobian.h"
 
 #include <stdlib.h>
 
@@ -76,6 +77,7 @@ void *scratch(int slot, int64_t bytes) {
 #define DISPATCH(function, call) baseline::function(call);
 #endif
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 // Gives the kernels the OpenMP runtime in use, and says which instruction set they have chosen; `most` bounds it.
@@ -91,4 +93,7 @@ void superpose_bspline(const BsplineCall *call) {
     if (call->grad) { DISPATCH(bspline_backward, *call) }
     else { DISPATCH(bspline_forward, *call) }
 }
+
+void superpose_network(const NetworkCall *call) { DISPATCH(network, *call) }
 }
+#pragma GCC visibility pop

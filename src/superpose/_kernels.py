@@ -48,6 +48,11 @@ bspline = _library.superpose_bspline
 bspline.argtypes = [ctypes.c_char_p]
 bspline.restype = None
 
+network = _library.superpose_network
+"""Runs one call, the bytes of a `NetworkCall` (native/jacobian.h) and its layers."""
+network.argtypes = [ctypes.c_char_p]
+network.restype = None
+
 
 def describe() -> str:
     """The instruction set in use, and how the kernels come by threads."""

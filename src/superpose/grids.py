@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -163,9 +164,11 @@ def projection(old: Basis, new: Basis) -> Float[Tensor, "inputs new_num old_num"
     Least squares at Gauss points of every interval of `new`, each interval weighing the same, solved by QR with a
     small ridge: no data are needed, and the system is never singular.
     """
-    old, new = copy.deepcopy(old).double(), copy.deepcopy(new).double()
-    points = gauss_points(new.breakpoints, math.ceil(2 * new.num / (new.breakpoints.shape[1] - 1)) + 2)[0].T
-    target, design = old(points).transpose(0, 1), new(points).transpose(0, 1)
+    old, new = _doubled(old), _doubled(new)
+    points = gauss_points(new.breakpoints, math.ceil(2 * new.num / (new.breakpoints.shape[1] - 1)) + 2)[
+        0
+    ].T.contiguous()
+    target, design = old(points).transpose(0, 1), new.inside(points).transpose(0, 1)
     ridge = RIDGE * torch.eye(new.num, dtype=design.dtype, device=design.device).expand(new.inputs, -1, -1)
     q, r = torch.linalg.qr(torch.cat([design, ridge], 1))
     return torch.linalg.solve_triangular(r, q[:, : target.shape[1]].transpose(1, 2) @ target, upper=True)
@@ -175,9 +178,14 @@ def gauss_points(
     breakpoints: Float[Tensor, "inputs points"], count: int
 ) -> tuple[Float[Tensor, "inputs nodes"], Float[Tensor, "inputs nodes"]]:
     """Nodes and weights of Gauss-Legendre quadrature with `count` nodes on every interval."""
-    nodes, weights = (breakpoints.new_tensor(values) for values in np.polynomial.legendre.leggauss(count))
+    nodes, weights = (breakpoints.new_tensor(values) for values in _legendre(count))
     widths = breakpoints.diff(dim=1).unsqueeze(-1)
     return (breakpoints[:, :-1, None] + widths * (nodes + 1) / 2).flatten(1), (widths * weights / 2).flatten(1)
+
+
+@cache
+def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(count)
 
 
 def _quantiles(
@@ -187,6 +195,10 @@ def _quantiles(
     below = position.long().clamp(max=max(len(ordered) - 2, 0))
     above = (below + 1).clamp(max=len(ordered) - 1)
     return torch.lerp(ordered[below], ordered[above], (position - below).unsqueeze(-1).to(ordered))
+
+
+def _doubled(basis: Basis) -> Basis:
+    return basis if basis.breakpoints.dtype == torch.float64 else copy.deepcopy(basis).double()
 
 
 def _copy(model: KAN) -> KAN:

@@ -125,7 +125,7 @@ def _curvature(loss, output, target):
 @pytest.mark.parametrize("make", [MAKERS["spline"], MAKERS["perceptron"]], ids=["spline", "perceptron"])
 @outputs
 def test_normal_equations_against_a_plain_loop(make, k, loss, monkeypatch):
-    monkeypatch.setattr("superpose.fitting.bundle.CHUNK", 700)  # so that the rows come in several pieces
+    monkeypatch.setattr("superpose.fitting.evaluation.CHUNK", 700)  # so that the rows come in several pieces
     models = _models(make, k)
     bundle, data = Bundle.of(models), _table(k, loss)
     gradient, hessian = bundle.normal_equations(data, loss)

@@ -12,14 +12,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from superpose._select import Obstacle, choose
 from superpose.bases import Basis, BSpline
+from superpose.fitting import compiled, evaluation
 from superpose.fitting.losses import Loss
 from superpose.fitting.stages import DenseStage, KANStage, Stage
 from superpose.grids import equidistributed, placement, projection, stretched
 from superpose.models import KAN, Network
 
-CHUNK = 2**23
-"""Numbers in the largest piece of a Jacobian held at once: 64 MB in float64."""
+EVALUATIONS: dict[str, Obstacle] = {"native": compiled.obstacle, "reference": evaluation.obstacle}
+HIDDEN = {"native": compiled.hidden, "reference": evaluation.hidden}
+NORMAL = {"native": compiled.normal_equations, "reference": evaluation.normal_equations}
 
 
 @dataclass(frozen=True)
@@ -101,60 +104,35 @@ class Bundle:
 
     def hidden(self, x: Float[Tensor, "N inputs"]) -> list[Float[Tensor, "S N _"]]:
         """Inputs of every layer, and the outputs last."""
-        values = [x.expand(self.count, -1, -1)]
-        for stage, matrix in zip(self.stages, self.matrices, strict=True):
-            values.append(torch.bmm(matrix, stage.features(values[-1], slopes=False)[0]).mT)
-        return values
+        return [x.expand(self.count, -1, -1), *HIDDEN[self._chosen(x)](self.stages, self.matrices, x)]
 
     def losses(self, data: Data, loss: Loss) -> Float[Tensor, " S"]:
         """Mean loss of every network."""
-        total = data.x.new_zeros(self.count)
-        for part in self._pieces(len(data), sum(stage.inputs * stage.per_input for stage in self.stages)):
-            values = loss.values(self.hidden(data.x[part])[-1], data.y[part])
-            total += values @ data.weight[part]
-        return total
-
-    def _pieces(self, samples: int, numbers: int) -> list[slice]:
-        """Parts of the samples of which each network needs so many numbers for each sample."""
-        most = max(1, CHUNK // (self.count * numbers))
-        return [slice(start, start + most) for start in range(0, samples, most)]
-
-    def evaluated(self, x: Float[Tensor, "N inputs"]) -> "Evaluated":
-        """The networks at some points, with what their derivatives are made of."""
-        value, features, slopes = x.expand(self.count, -1, -1), [], []
-        for layer, (stage, matrix) in enumerate(zip(self.stages, self.matrices, strict=True)):
-            made, slope = stage.features(value, slopes=layer > 0)
-            value = torch.bmm(matrix, made).mT
-            features.append(made)
-            slopes.append(slope)
-        return Evaluated(self, value, features, slopes)
+        return loss.values(self.hidden(data.x)[-1], data.y) @ data.weight
 
     def outputs_and_jacobian(
         self, x: Float[Tensor, "N inputs"]
     ) -> tuple[Float[Tensor, "S N K"], Float[Tensor, "S N K P"]]:
         """Outputs and their derivatives with respect to all parameters."""
-        here = self.evaluated(x)
+        here = evaluation.Evaluated.of(self.stages, self.matrices, x)
         eye = torch.eye(here.outputs.shape[-1], dtype=x.dtype).unsqueeze(-1)
         rows = here.rows(here.adjoints(eye.expand(self.count, -1, -1, len(x))))
         return here.outputs, rows.permute(0, 3, 2, 1)
 
     def normal_equations(self, data: Data, loss: Loss) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
-        """Gradient and Gauss-Newton matrix of the mean loss, gathered over pieces of the data."""
-        size, outputs = sum(matrix[0].numel() for matrix in self.matrices), self.matrices[-1].shape[1]
-        gradient = data.x.new_zeros(self.count, size)
-        hessian = data.x.new_zeros(self.count, size, size)
-        eye = torch.eye(outputs, dtype=data.x.dtype)
-        for part in self._pieces(len(data), size * outputs):
-            here = self.evaluated(data.x[part])
-            slopes = loss.slopes(here.outputs, data.y[part]) * data.weight[part].unsqueeze(-1)
-            root = loss.rooted(eye.expand(*here.outputs.shape, -1), here.outputs, data.y[part])
-            root = root * data.weight[part].sqrt()[:, None, None]
-            # One sweep from the outputs to the inputs pulls back the rows of the root and, behind them, the slopes.
-            both = here.adjoints(torch.cat([root, slopes.unsqueeze(2)], 2).permute(0, 3, 2, 1).contiguous())
-            gradient += here.gradient([adjoint[:, :, -1] for adjoint in both])
-            rows = here.rows([adjoint[:, :, :-1] for adjoint in both]).flatten(2)
-            hessian.baddbmm_(rows, rows.mT)
-        return gradient, hessian
+        """Gradient and Gauss-Newton matrix of the mean loss."""
+        eye = torch.eye(self.matrices[-1].shape[1], dtype=data.x.dtype)
+
+        def pull(outputs: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+            targets, weight = data.y[part], data.weight[part]
+            root = loss.rooted(eye.expand(*outputs.shape, -1), outputs, targets)
+            return root * weight.sqrt()[:, None, None], loss.slopes(outputs, targets) * weight.unsqueeze(-1)
+
+        return NORMAL[self._chosen(data.x)](self.stages, self.matrices, data.x, pull)
+
+    def _chosen(self, x: Tensor) -> str:
+        """The implementation that evaluates these networks."""
+        return choose("networks", EVALUATIONS, x, self.stages)
 
     def without_node(self, layer: int, node: int) -> "Bundle":
         """The same networks with all edges into and out of a node after `layer` set to zero."""
@@ -225,15 +203,15 @@ class Bundle:
         return self._regridded(data, scaled)
 
     def _regridded(self, data: Data, regrid: Callable[[Basis, Tensor], Basis]) -> "Bundle":
-        bundle = self
-        value = data.x.expand(self.count, -1, -1)
+        bundle, value = self, data.x
         for layer in range(len(self.stages)):
             if layer and isinstance(bundle.stages[layer], KANStage):
                 basis = bundle._kan(layer).basis
                 placed = regrid(basis, value.mT.flatten(0, 1).T)
                 bundle = bundle.with_basis(layer, placed, projection(basis, placed))
-            features, _ = bundle.stages[layer].features(value, slopes=False)
-            value = torch.bmm(bundle.matrices[layer], features).mT
+            if layer < len(self.stages) - 1:
+                one = slice(layer, layer + 1)
+                value = HIDDEN[self._chosen(value)](bundle.stages[one], bundle.matrices[one], value)[0]
         return bundle
 
     def refined(self, intervals: int) -> "Bundle":
@@ -249,36 +227,3 @@ class Bundle:
                 basis, carry = stage.basis.at(equidistributed(stage.basis, coef, intervals)), None
             bundle = bundle.with_basis(layer, basis, projection(stage.basis, basis) if carry is None else carry)
         return bundle
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """S networks at N points, with the features and slopes of every layer."""
-
-    bundle: Bundle
-    outputs: Float[Tensor, "S N K"]
-    features: list[Float[Tensor, "S _ N"]]
-    slopes: list[Float[Tensor, "S _ _ N"] | None]
-
-    def adjoints(self, top: Float[Tensor, "S K R N"]) -> list[Float[Tensor, "S _ R N"]]:
-        """R combinations of the outputs' derivatives, by the outputs of every layer instead."""
-        made = [top]
-        for layer in range(len(self.features) - 1, 0, -1):
-            slope = self.slopes[layer]
-            assert slope is not None
-            made.append(self.bundle.stages[layer].pulled_back(made[-1], self.bundle.matrices[layer], slope))
-        return made[::-1]
-
-    def rows(self, adjoints: list[Float[Tensor, "S _ R N"]]) -> Float[Tensor, "S P R N"]:
-        """Derivatives by all parameters, one row for each combination and point."""
-        sizes = [matrix[0].numel() for matrix in self.bundle.matrices]
-        made = self.outputs.new_empty(len(self.outputs), sum(sizes), *adjoints[-1].shape[2:])
-        for part, adjoint, features in zip(made.split(sizes, 1), adjoints, self.features, strict=True):
-            shape = adjoint.shape[1], features.shape[1]
-            torch.mul(adjoint.unsqueeze(2), features[:, None, :, None], out=part.unflatten(1, shape))
-        return made
-
-    def gradient(self, adjoints: list[Float[Tensor, "S _ N"]]) -> Float[Tensor, "S P"]:
-        """Derivatives by all parameters of one combination, summed over the points."""
-        blocks = [torch.bmm(a, f.mT).flatten(1) for a, f in zip(adjoints, self.features, strict=True)]
-        return torch.cat(blocks, 1)

@@ -80,7 +80,7 @@ def levenberg_marquardt(
         parameters = bundle.flat()
         if smoothing.learned and step:
             strength = evidence(strength, penalty, hessian, parameters, losses, observed)
-        here = Quadratic.of(parameters, losses, gradient, hessian, penalty, strength, smoothing.ridge)
+        here = Quadratic.of_(parameters, losses, gradient, hessian, penalty, strength, smoothing.ridge)
         for _ in range(MOST_TRIALS):
             change = here.step(damp.value, frozen)
             moved_to = parameters + change
@@ -132,7 +132,7 @@ class Quadratic:
     scale: Float[Tensor, "S P"]
 
     @classmethod
-    def of(
+    def of_(
         cls,
         parameters: Float[Tensor, "S P"],
         losses: Float[Tensor, " S"],
@@ -142,11 +142,14 @@ class Quadratic:
         strength: Float[Tensor, " S"],
         ridge: float,
     ) -> "Quadratic":
-        """Add the penalty to a loss. Damping is measured by the loss alone: a penalty's curvature may be immense."""
+        """Add the penalty to a loss, in place in its matrix.
+
+        Damping is measured by the loss alone: a penalty's curvature may be immense.
+        """
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         scale = diagonal + 1e-6 * diagonal.amax(1, keepdim=True)
         rough = _times(penalty.root, parameters)
-        whole = torch.addcmul(hessian, penalty.form, (2 * strength)[:, None, None])
+        whole = hessian.addcmul_(penalty.form, (2 * strength)[:, None, None])
         whole.diagonal(dim1=1, dim2=2).add_(2 * ridge)
         slope = gradient + 2 * (strength.unsqueeze(1) * _times(penalty.root.mT, rough) + ridge * parameters)
         objective = losses + strength * rough.square().sum(1) + ridge * parameters.square().sum(1)

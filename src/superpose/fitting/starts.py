@@ -37,11 +37,11 @@ def best_start(
     affordable = MOST_WORK / (2 * STEPS * len(part) * model.widths[-1] * size**2)
     left = max(1, min(MOST_STARTS, int(affordable))) if starts is None else starts
     reached, best = float("inf"), Bundle.of([model])
-    tried, first = 0, [model]
+    tried, first = 0, [best]
     while left > 0 and reached >= NEAR and not (watch.done and reached < float("inf")):
         count = min(left, ROUND)
         watch.tell(f"trying {count} starts, best so far {reached:.1e}" if tried else f"trying {count} starts")
-        bundle = Bundle.of([*first, *(_fresh(model, generator) for _ in range(count - len(first)))])
+        bundle = Bundle.joined([*first, _fresh(model, count - len(first), generator)]) if count > len(first) else best
         bundle, losses = _short_fit(bundle, part, loss, watch)
         bundle, losses = _short_fit(bundle.picked(losses.argsort()[: max(1, count // 4)]), part, loss, watch)
         leader = int(losses.argmin())
@@ -61,15 +61,19 @@ def _short_fit(bundle: Bundle, data: Data, loss: Loss, watch: Watch) -> tuple[Bu
     return state.bundle, state.losses.nan_to_num(float("inf"))
 
 
-def _fresh(model: Network, generator: torch.Generator) -> Network:
-    """The same network with new parameters."""
-    new = copy.deepcopy(model)
-    for layer in new.layers:
-        if isinstance(new, KAN):
-            variance_preserving(layer, generator)
-        else:
-            torch.nn.init.xavier_normal_(layer.weight, generator=generator)
-    return new
+@torch.no_grad()
+def _fresh(model: Network, count: int, generator: torch.Generator) -> Bundle:
+    """The same network with new parameters, so many times."""
+    new, drawn = copy.deepcopy(model), []
+    for _ in range(count):
+        for layer in new.layers:
+            if isinstance(new, KAN):
+                variance_preserving(layer, generator)
+            else:
+                torch.nn.init.xavier_normal_(layer.weight, generator=generator)
+        drawn.append([layer.matrix().double() for layer in new.layers])
+    alike = Bundle.of([model]).picked(torch.zeros(count, dtype=torch.long))
+    return Bundle(alike.stages, [torch.stack(layer) for layer in zip(*drawn, strict=True)])
 
 
 def shown(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Candidate:
@@ -79,4 +83,5 @@ def shown(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Cand
         bundle.intervals,
         lambda data: float(bundle.losses(data, loss)[0]),
         lambda: bundle.written_to(model),
+        lasting=True,
     )

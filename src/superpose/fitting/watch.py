@@ -26,12 +26,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network on its way: what a solver shows after each step."""
+    """A network on its way: what a solver shows after each step.
+
+    Attributes:
+        train_loss: Its loss on the data it is fitted to.
+        intervals: Size of its bases.
+        evaluate: Gives its loss on other data.
+        network: Makes the network.
+        lasting: Whether `network` will still make the same one after further steps.
+    """
 
     train_loss: float
     intervals: int
     evaluate: Callable[[Data], float]
     network: Callable[[], Network]
+    lasting: bool = False
 
 
 @dataclass
@@ -50,13 +59,20 @@ class Watch:
     max_time: float | None = None
     verbose: int = 0
     history: list[Record] = field(default_factory=list)
-    best: Network | None = None
     best_loss: float = float("inf")
     offered_loss: float = float("inf")
 
     def __post_init__(self) -> None:
         self._began = time.perf_counter()
+        self._best: Network | Candidate | None = None
         self._bar = tqdm(disable=not self.verbose, file=sys.stderr, unit=" steps", mininterval=0.2)
+
+    @property
+    def best(self) -> Network | None:
+        """The best network seen, made when it is first asked for."""
+        if isinstance(self._best, Candidate):
+            self._best = self._best.network()
+        return self._best
 
     @property
     def seconds(self) -> float:
@@ -82,7 +98,8 @@ class Watch:
         judged = record.train_loss if validation is None else validation
         if not (judged < self.best_loss or (newest and validation is None and math.isfinite(judged))):
             return False
-        self.best, self.best_loss = candidate.network(), judged
+        self._keep(candidate)
+        self.best_loss = judged
         return True
 
     def accept(self, candidate: Candidate) -> None:
@@ -92,7 +109,11 @@ class Watch:
 
     def offer(self, candidate: Candidate) -> None:
         """Keep a candidate from before the first step, in case there will be none."""
-        self.best, self.offered_loss = candidate.network(), candidate.train_loss
+        self._keep(candidate)
+        self.offered_loss = candidate.train_loss
+
+    def _keep(self, candidate: Candidate) -> None:
+        self._best = candidate if candidate.lasting else candidate.network()
 
     def tell(self, text: str) -> None:
         """Say on the progress line what goes on between steps."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import superpose
 from superpose.ops.bspline import bspline_linear, plain, reference
@@ -359,9 +360,11 @@ def test_modes_are_obstacles():
         assert "autocast" in plain.obstacle(*args)
         x = args[0].clone().requires_grad_()
         out = bspline_linear(x, *args[1:])
-    with torch.utils.flop_counter.FlopCounterMode(display=False):
+    with FlopCounterMode(display=False):
         assert "traced" in plain.obstacle(*args)
-    out = plain.bspline_linear(x, *args[1:])
+    weight = torch.full((OUTPUTS, INPUTS), 0.1, requires_grad=True)
+    out = plain.bspline_linear(x + 0.3, *args[1:-1], weight)
+    expected = torch.autograd.grad(out.sum(), weight, retain_graph=True)[0]
     with torch.autocast("cpu"):
         out.sum().backward()
-    assert x.grad.dtype == torch.float32
+    assert torch.allclose(weight.grad, expected, rtol=1e-5)

@@ -37,6 +37,8 @@ static void gather_rows(const Sorted<T, K> &sorted, int64_t intervals, const T *
         for (int phase = 0; phase < R; phase++) { // interval s + phase begins with row s + phase, in set `phase`
             if (s + phase >= intervals) break;
             const int64_t end = run < last && run->interval == s + phase ? run++->end : k;
+            T *const out = coef + (s + phase) * stride;
+            foresee_row<NV>(out);
             for (; k < end; k++) {
                 const T *from = grad + (int64_t)sample[k] * (NV * L);
                 V g[NV];
@@ -47,7 +49,7 @@ static void gather_rows(const Sorted<T, K> &sorted, int64_t intervals, const T *
                 if (BASE)
                     for (int v = 0; v < NV; v++) base[v] += bases[k] * g[v];
             }
-            finish_row<NV>(coef + (s + phase) * stride, tail, first, row[phase]);
+            finish_row<NV>(out, tail, first, row[phase]);
         }
     for (int64_t m = intervals; m < intervals + K; m++)
         for (int set = 0; set < R; set++)
@@ -58,8 +60,8 @@ static void gather_rows(const Sorted<T, K> &sorted, int64_t intervals, const T *
 // Gradient of one input's points, in their sorted order, from a strip of outputs: the slope of every edge times the
 // gradient of its sum.
 template <typename T, int K, bool BASE, int NV>
-static void gather_points(const Sorted<T, K> &sorted, const T *grad, const T *coef, int64_t stride, const T *weight, int tail,
-                          bool first, T *out) {
+static void gather_points(const Sorted<T, K> &sorted, const T *grad, const T *coef, int64_t rows, int64_t stride,
+                          const T *weight, int tail, bool first, T *out) {
     typedef vec<T> V;
     constexpr int L = lanes<T>;
     const T *const slopes = sorted.value(sorted.SLOPE), *const bases = sorted.value(sorted.BASE_SLOPE);
@@ -67,10 +69,12 @@ static void gather_points(const Sorted<T, K> &sorted, const T *grad, const T *co
     const int32_t *const sample = sorted.sample;
     V base[NV];
     if (BASE) load_row<NV>(weight, tail, base);
+    foresee_rows<K, BASE, NV>(coef + rows * stride, weight + stride, stride);
     int64_t k = 0;
     for (int64_t r = 0; r < sorted.count; r++) {
         const Run run = sorted.runs[r];
         const T *from = coef + run.interval * stride;
+        foresee_row<NV>(from + (rows + K) * stride);
         V step[K][NV], left[NV];
         load_row<NV>(from, tail, left);
         for (int j = 0; j < K; j++) {
@@ -92,6 +96,9 @@ static void gather_points(const Sorted<T, K> &sorted, const T *grad, const T *co
     }
 }
 
+// Many samples at a time, for the gradient of the coefficients is read and written for each batch.
+constexpr int64_t MANY = 1024;
+
 template <typename T, int K, bool BASE> struct Backward {
     const BsplineCall *call;
     const Grid<T> *grids;
@@ -111,7 +118,7 @@ template <typename T, int K, bool BASE> struct Backward {
                 gather_rows<T, K, BASE, NV>(sorted[i], call.intervals, grad, first_batch, tail, (T *)call.grad_coef + at,
                                             call.outputs, self.grad_weight + edge);
             if (call.grad_x)
-                gather_points<T, K, BASE, NV>(sorted[i], grad, (const T *)call.coef + at, call.outputs, self.weight + edge, tail,
+                gather_points<T, K, BASE, NV>(sorted[i], grad, (const T *)call.coef + at, rows, call.outputs, self.weight + edge, tail,
                                               first_strip, points + i * sorted[i].stride);
         }
     }
@@ -154,7 +161,7 @@ template <typename T, int K, bool BASE> struct Backward {
     }
 
     static void start(const BsplineCall &call) {
-        Backward self = {&call, make_grids<T, K>(call), nullptr, nullptr, batch_size(call)};
+        Backward self = {&call, make_grids<T, K>(call), nullptr, nullptr, batch_size(call, MANY)};
         if (BASE) {
             const int64_t bytes = call.inputs * call.outputs * (int64_t)sizeof(T);
             if (call.grad_x) self.weight = turned_weight<T>(call);

@@ -20,19 +20,14 @@ static void add_input(const Sorted<T, K> &sorted, const T *coef, int64_t rows, i
     const int32_t *const sample = sorted.sample;
     V base[NV];
     if (BASE) load_row<NV>(weight, tail, base);
-    // The next input's rows, which are too far apart for the processor to foresee: one with each run, the rest now.
-    for (int v = 0; v < NV; v++) {
-        if (BASE) __builtin_prefetch(weight + stride + v * L);
-        for (int j = 0; j < K; j++) __builtin_prefetch(coef + (rows + j) * stride + v * L);
-    }
+    foresee_rows<K, BASE, NV>(coef + rows * stride, weight + stride, stride);
     int64_t k = 0;
     for (int64_t r = 0; r < runs; r++) {
         const Run run = sorted.runs[r];
         const T *from = coef + run.interval * stride;
         V row[K + 1][NV];
         for (int j = 0; j <= K; j++) load_row<NV>(from + j * stride, tail, row[j]);
-        for (int v = 0; v < NV; v++) __builtin_prefetch(from + (rows + K) * stride + v * L);
-        __builtin_prefetch(from + (rows + K) * stride + NV * L - 1); // a row may begin within a line
+        foresee_row<NV>(from + (rows + K) * stride);
         for (; k < run.end; k++) {
             T *to = sums + (int64_t)sample[k] * (NV * L);
             V sum[NV];
@@ -64,9 +59,14 @@ static void write_rows(const Strips<T> &strips, const T *sums, int64_t samples, 
     for (int64_t b = 0; b < samples; b++)
         for (int64_t strip = 0; strip < strips.count(); strip++) {
             const T *from = sums + strip * samples * strips.WIDTH + b * strips.vectors(strip) * strips.L;
-            memcpy(y + b * stride + strips.begin(strip), from, (size_t)strips.width(strip) * sizeof(T));
+            T *to = y + b * stride + strips.begin(strip);
+            for (int64_t at = 0; at < strips.WIDTH; at += 64 / (int64_t)sizeof(T)) __builtin_prefetch(to + stride + at, 1);
+            memcpy(to, from, (size_t)strips.width(strip) * sizeof(T));
         }
 }
+
+// Few samples at a time, for their sums are read and written for each input.
+constexpr int64_t FEW = 128;
 
 template <typename T, int K, bool BASE> struct Forward {
     const BsplineCall *call;
@@ -105,7 +105,7 @@ template <typename T, int K, bool BASE> struct Forward {
     }
 
     static void start(const BsplineCall &call) {
-        Forward self = {&call, make_grids<T, K>(call), BASE ? turned_weight<T>(call) : nullptr, batch_size(call), call.samples >= 64 * call.threads};
+        Forward self = {&call, make_grids<T, K>(call), BASE ? turned_weight<T>(call) : nullptr, batch_size(call, FEW), call.samples >= 64 * call.threads};
         run_parts(part, &self, call.threads);
     }
 };

@@ -77,7 +77,7 @@ static void sort_group(const Grid<T> *grids, int64_t intervals, const T *x, int6
     memset(next, 0, (size_t)(GROUP * intervals) * sizeof(int32_t));
     for (int64_t b = 0; b < samples; b++) {
         int32_t *const here = interval + b * GROUP;
-        __builtin_prefetch(x + b * stride + GROUP); // for the next group
+        __builtin_prefetch(x + b * stride + 2 * GROUP - 1); // for the next group
         find_intervals<T, K>(grids, low, rate, intervals, x + b * stride, inputs, search, here);
         for (int64_t i = 0; i < inputs; i++) {
             here[i] += (int32_t)(i * intervals);
@@ -120,16 +120,17 @@ static void weigh(const Grid<T> &grid, int32_t interval, int64_t extrapolation, 
         const V inside = select<T>(point < grid.low, V{} + grid.low, select<T>(point > grid.high, V{} + grid.high, point));
         const V share = (inside - left) * rate, beyond = point - inside;
         V value[K + 1], slope[K];
+        const bool outside = any(beyond != 0); // NaN too
         for (int j = 0; j <= K; j++) {
             value[j] = V{} + piece.value[K][j];
             for (int p = K - 1; p >= 0; p--) value[j] = value[j] * share + piece.value[p][j];
         }
-        for (int j = 0; j < K; j++) {
+        for (int j = 0; j < K && (SLOPES || outside); j++) {
             slope[j] = V{} + piece.slope[K - 1][j];
             for (int p = K - 2; p >= 0; p--) slope[j] = slope[j] * share + piece.slope[p][j];
             slope[j] *= rate;
         }
-        if (any(beyond != 0)) { // NaN too
+        if (outside) {
             if (extrapolation == 0) {
                 for (int j = 0; j <= K; j++) {
                     if (j < K) value[j] -= slope[j] * beyond;
@@ -152,16 +153,16 @@ static void weigh(const Grid<T> &grid, int32_t interval, int64_t extrapolation, 
     }
 }
 
-// Samples to sort together: enough for several in each interval, few enough for their sums to stay at hand.
-static inline int64_t batch_size(const BsplineCall &call) {
+// Samples to sort together: several for each interval, at least `least` and at most 1024.
+static inline int64_t batch_size(const BsplineCall &call, int64_t least) {
     const int64_t wanted = 8 * call.intervals;
-    return wanted < 128 ? 128 : wanted > 1024 ? 1024 : wanted;
+    return wanted < least ? least : wanted > 1024 ? 1024 : wanted;
 }
 
 // Inputs to sort at once: what is made of them is to stay in the second-level cache.
 template <typename T, int K> static int64_t inputs_at_once(int64_t samples) {
     const int64_t each = (samples + 3 * lanes<T>) * (int64_t)(Sorted<T, K>::FIELDS * sizeof(T) + sizeof(int32_t));
-    return 16 * (1 + (512 << 10) / (16 * each));
+    return GROUP * (1 + (1 << 20) / (GROUP * each));
 }
 
 // Some samples of some inputs, each input's after the other, in scratch memory of the calling thread.

@@ -25,6 +25,18 @@ template <int NV, typename T> INLINE void store_row(T *to, int tail, const vec<T
     else store_part(to + (NV - 1) * L, row[NV - 1], tail);
 }
 
+// Rows lie too far apart for the processor to foresee them, so a pass asks for the next input's: the last row an interval
+// reaches with each interval, the others when it begins.
+template <int NV, typename T> INLINE void foresee_row(const T *row) {
+    for (int v = 0; v < NV; v++) __builtin_prefetch(row + v * lanes<T>);
+    __builtin_prefetch(row + NV * lanes<T> - 1); // a row may begin within a line
+}
+
+template <int K, bool BASE, int NV, typename T> INLINE void foresee_rows(const T *coef, const T *weight, int64_t stride) {
+    if (BASE) foresee_row<NV>(weight);
+    for (int j = 0; j < K; j++) foresee_row<NV>(coef + j * stride);
+}
+
 // The outputs from `first` to `last` in strips.
 template <typename T> struct Strips {
     static constexpr int64_t L = lanes<T>, WIDTH = STRIP * L;

@@ -37,6 +37,10 @@ class Data:
     def __len__(self) -> int:
         return len(self.x)
 
+    def mean_loss(self, outputs: Float[Tensor, "S N K"], loss: Loss) -> Float[Tensor, " S"]:
+        """Mean loss of networks with these outputs."""
+        return loss.values(outputs, self.y) @ self.weight
+
     def rows(self, index: Tensor | slice) -> "Data":
         """A part of the data, its weights summing to one again."""
         weight = self.weight[index]
@@ -108,7 +112,7 @@ class Bundle:
 
     def losses(self, data: Data, loss: Loss) -> Float[Tensor, " S"]:
         """Mean loss of every network."""
-        return loss.values(self.hidden(data.x)[-1], data.y) @ data.weight
+        return data.mean_loss(self.hidden(data.x)[-1], loss)
 
     def outputs_and_jacobian(
         self, x: Float[Tensor, "N inputs"]
@@ -119,8 +123,10 @@ class Bundle:
         rows = here.rows(here.adjoints(eye.expand(self.count, -1, -1, len(x))))
         return here.outputs, rows.permute(0, 3, 2, 1)
 
-    def normal_equations(self, data: Data, loss: Loss) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
-        """Gradient and Gauss-Newton matrix of the mean loss."""
+    def normal_equations(
+        self, data: Data, loss: Loss, outputs: Float[Tensor, "S N K"] | None = None
+    ) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
+        """Gradient and Gauss-Newton matrix of the mean loss; `outputs` are those of the networks, if they are known."""
         eye = torch.eye(self.matrices[-1].shape[1], dtype=data.x.dtype)
 
         def pull(outputs: Tensor, part: slice) -> tuple[Tensor, Tensor]:
@@ -128,7 +134,7 @@ class Bundle:
             root = loss.rooted(eye.expand(*outputs.shape, -1), outputs, targets)
             return root * weight.sqrt()[:, None, None], loss.slopes(outputs, targets) * weight.unsqueeze(-1)
 
-        return NORMAL[self._chosen(data.x)](self.stages, self.matrices, data.x, pull)
+        return NORMAL[self._chosen(data.x)](self.stages, self.matrices, data.x, pull, outputs)
 
     def _chosen(self, x: Tensor) -> str:
         """The implementation that evaluates these networks."""

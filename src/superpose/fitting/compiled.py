@@ -49,14 +49,19 @@ def hidden(
 
 
 def normal_equations(
-    stages: list[Stage], matrices: list[Float[Tensor, "S _ _"]], x: Float[Tensor, "N inputs"], pull: Pull
+    stages: list[Stage],
+    matrices: list[Float[Tensor, "S _ _"]],
+    x: Float[Tensor, "N inputs"],
+    pull: Pull,
+    known: Float[Tensor, "S N K"] | None = None,
 ) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
-    """Gradient and Gauss-Newton matrix of a loss."""
+    """Gradient and Gauss-Newton matrix of a loss; `known` are the outputs if somebody has them."""
     count, outputs = matrices[-1].shape[:2]
     size = sum(matrix[0].numel() for matrix in matrices)
-    values = x.new_empty(count, len(x), outputs)
-    _run(stages, matrices, x, [*[None] * (len(stages) - 1), values])
-    root, slopes = (part.contiguous() for part in pull(values, slice(None)))
+    if known is None:
+        known = x.new_empty(count, len(x), outputs)
+        _run(stages, matrices, x, [*[None] * (len(stages) - 1), known])
+    root, slopes = (part.contiguous() for part in pull(known, slice(None)))
     gradient, hessian = x.new_empty(count, size), x.new_empty(count, size, size)
     _run(stages, matrices, x, [None] * len(stages), root, slopes, gradient, hessian)
     return gradient, hessian

@@ -31,9 +31,13 @@ def hidden(
 
 
 def normal_equations(
-    stages: list[Stage], matrices: list[Float[Tensor, "S _ _"]], x: Float[Tensor, "N inputs"], pull: Pull
+    stages: list[Stage],
+    matrices: list[Float[Tensor, "S _ _"]],
+    x: Float[Tensor, "N inputs"],
+    pull: Pull,
+    known: Float[Tensor, "S N K"] | None = None,
 ) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
-    """Gradient and Gauss-Newton matrix of a loss, gathered over pieces of the data."""
+    """Gradient and Gauss-Newton matrix of a loss, gathered over pieces of the data; `known` outputs save nothing here."""
     count, outputs = matrices[-1].shape[:2]
     size = sum(matrix[0].numel() for matrix in matrices)
     gradient, hessian = x.new_zeros(count, size), x.new_zeros(count, size, size)

@@ -66,15 +66,17 @@ def levenberg_marquardt(
     frozen = bundle.frozen()
     idle = bool(frozen.any())
     observed = Observations.of(data, loss)
-    losses = bundle.losses(data, loss)
+    outputs = bundle.hidden(data.x)[-1]
+    losses = data.mean_loss(outputs, loss)
     penalty = Penalty.of(bundle, data.x, frozen)
     for step in count():
         moved = regrid(step, bundle)
         if moved is not None:
             bundle = moved
             penalty = Penalty.of(bundle, data.x, frozen)
-            losses = bundle.losses(data, loss)
-        gradient, hessian = bundle.normal_equations(data, loss)
+            outputs = bundle.hidden(data.x)[-1]
+            losses = data.mean_loss(outputs, loss)
+        gradient, hessian = bundle.normal_equations(data, loss, outputs)
         if idle:
             gradient, hessian = gradient.masked_fill_(frozen, 0), _without_(hessian, frozen)
         parameters = bundle.flat()
@@ -84,7 +86,8 @@ def levenberg_marquardt(
         for _ in range(MOST_TRIALS):
             change = here.step(damp.value, frozen)
             moved_to = parameters + change
-            trial_losses = bundle.with_flat(moved_to).losses(data, loss)
+            trial_outputs = bundle.with_flat(moved_to).hidden(data.x)[-1]
+            trial_losses = data.mean_loss(trial_outputs, loss)
             gained = here.objective - here.penalised(moved_to, trial_losses)
             better = gained > 0
             damp = damp.after(better, gained / here.predicted(change))
@@ -94,6 +97,7 @@ def levenberg_marquardt(
             damp = Damping.of(bundle.count, damping)
         bundle = bundle.with_flat(torch.where(better.unsqueeze(1), moved_to, parameters))
         losses = torch.where(better, trial_losses, losses)
+        outputs = torch.where(better[:, None, None], trial_outputs, outputs)
         yield State(bundle, losses, strength)
 
 

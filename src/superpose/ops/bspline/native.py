@@ -78,7 +78,7 @@ def forward(x: Tensor, coef: Tensor, knots: Tensor, weight: Tensor | None, degre
     """The layer, without a thought of derivatives."""
     dtype = x.dtype
     x, coef, knots, weight = _ready(x, coef, knots, weight)
-    y = torch.empty((*x.shape[:-1], coef.shape[-1]), dtype=x.dtype)
+    y = x.new_empty((*x.shape[:-1], coef.shape[-1]))  # unlike torch.empty, this knows no default device
     if not x.numel():
         return y.zero_().to(dtype)
     _call(x, coef, knots, weight, degree, extrapolation, (y, None, None, None, None))
@@ -90,12 +90,12 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of x, coef and weight, the last two together, from that of the result; `args` as for `forward`."""
     x, coef, knots, weight = _ready(*args[:4])
-    make = torch.empty_like if x.numel() else torch.zeros_like
+    make = torch.empty_like if x.numel() and grad.numel() else torch.zeros_like
     grad_x = make(x) if need_x else None
     grad_coef = make(coef) if need_parameters else None
     grad_weight = make(weight) if need_parameters and weight is not None else None
-    if x.numel():
-        grad = grad.to(x.dtype).contiguous()
+    if x.numel() and grad.numel():
+        grad = grad.to(x.dtype).resolve_neg().contiguous()
         _call(x, coef, knots, weight, args[4], args[5], (None, grad, grad_x, grad_coef, grad_weight))
     return _as(grad_x, args[0]), _as(grad_coef, args[1]), _as(grad_weight, args[3])
 
@@ -108,7 +108,7 @@ def _ready(*tensors: Tensor | None) -> list[Any]:
     """Dense tensors of one dtype that the kernels know: double if any is, else float."""
     wide = any(t is not None and t.dtype is torch.float64 for t in tensors)
     dtype = torch.float64 if wide else torch.float32
-    return [None if t is None else t.detach().to(dtype).contiguous() for t in tensors]
+    return [None if t is None else t.detach().to(dtype).resolve_neg().contiguous() for t in tensors]
 
 
 def _call(

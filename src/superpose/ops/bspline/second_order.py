@@ -19,8 +19,11 @@ def differentiable_backward(
         needed: Which of the three gradients are needed.
     """
     create_graph = torch.is_grad_enabled()
-    wanted = [tensor for tensor, need in zip((args[0], args[1], args[-1]), needed, strict=True) if need]
-    with torch.enable_grad(), torch.autocast(args[0].device.type, enabled=False):
-        out = reference.bspline_linear(*args)
+    x, coef, knots, degree, extrapolation, weight = args
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        # Views end the search for gradients here, where a parameter may be computed from x or be the same tensor.
+        x, coef, weight = (tensor if tensor is None else tensor.view_as(tensor) for tensor in (x, coef, weight))
+        wanted = [tensor for tensor, need in zip((x, coef, weight), needed, strict=True) if need]
+        out = reference.bspline_linear(x, coef, knots, degree, extrapolation, weight)
         grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=create_graph))
     return [next(grads) if need else None for need in needed]

@@ -23,7 +23,7 @@ class Affine(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
         """Apply the change of units."""
-        return x * self.scale + self.shift
+        return torch.addcmul(self.shift, x, self.scale)
 
     def inverse(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
         """Undo the change of units."""

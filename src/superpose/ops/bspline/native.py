@@ -106,9 +106,12 @@ def _as(result: Tensor | None, like: Tensor | None) -> Any:
 
 def _ready(*tensors: Tensor | None) -> list[Any]:
     """Dense tensors of one dtype that the kernels know: double if any is, else float."""
+    first = tensors[0].dtype if tensors[0] is not None else None
+    if first in DTYPES[:2] and all(t is None or (t.dtype is first and t.is_contiguous() and not t.is_neg()) for t in tensors):
+        return list(tensors)
     wide = any(t is not None and t.dtype is torch.float64 for t in tensors)
     dtype = torch.float64 if wide else torch.float32
-    return [None if t is None else t.detach().to(dtype).resolve_neg().contiguous() for t in tensors]
+    return [None if t is None else t.to(dtype).resolve_neg().contiguous() for t in tensors]
 
 
 def _call(

@@ -1,19 +1,20 @@
 """The compiled kernels: a plain C library that knows nothing of Python or PyTorch, so that one file serves all versions.
 
-It is built when superpose is installed where there is a C++ compiler (`hatch_build.py`). It starts no threads of its own:
+It is built when superpose is installed where there is a C++ compiler (`native/build.py`). It starts no threads of its own:
 it borrows the OpenMP runtime that PyTorch has loaded, whose threads would otherwise fight with ours for the cores. Importing
-this module fails where there is no library; then PyTorch alone does the work.
+this module fails where there is no library, or an older one; then PyTorch alone does the work.
 """
 
 import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 LEVELS = ("baseline", "AVX2", "AVX-512")
 """Instruction sets the kernels are compiled for, on x86; elsewhere all there is is the baseline."""
 
-_SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+_SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 _OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 
 
@@ -33,25 +34,28 @@ def _wanted_level() -> int:
     return LEVELS.index(name)
 
 
-try:
-    _library = ctypes.CDLL(str(Path(__file__).with_name(f"libsuperpose{_SUFFIX}")))
-except OSError as error:
-    raise ImportError("the compiled kernels of superpose are missing") from error
+def _function(name: str, *argtypes: Any, restype: Any = None) -> Any:
+    function = getattr(_library, name)
+    function.argtypes, function.restype = argtypes, restype
+    return function
+
 
 _runtime = _openmp()
-_start = _library.superpose_start
-_start.argtypes = [ctypes.c_void_p] * len(_OPENMP) + [ctypes.c_int]
+try:
+    _library = ctypes.CDLL(str(Path(__file__).with_name(f"libsuperpose{_SUFFIX}")))
+    _start = _function("superpose_start", *[ctypes.c_void_p] * len(_OPENMP), ctypes.c_int, restype=ctypes.c_int)
+    bspline = _function("superpose_bspline", ctypes.c_char_p)
+    """Runs one call, the bytes of a `BsplineCall` (native/bspline.h)."""
+    network = _function("superpose_network", ctypes.c_char_p)
+    """Runs one call, the bytes of a `NetworkCall` (native/jacobian.h) and its layers."""
+except (OSError, AttributeError) as error:
+    raise ImportError("the compiled kernels of superpose are missing") from error
+
 _level = LEVELS[_start(*_runtime, _wanted_level())]
 
-bspline = _library.superpose_bspline
-"""Runs one call, the bytes of a `BsplineCall` (native/bspline.h)."""
-bspline.argtypes = [ctypes.c_char_p]
-bspline.restype = None
-
-network = _library.superpose_network
-"""Runs one call, the bytes of a `NetworkCall` (native/jacobian.h) and its layers."""
-network.argtypes = [ctypes.c_char_p]
-network.restype = None
+# The threads of a process are gone in its child, and OpenMP would wait for them for ever, as PyTorch does.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _start(None, None, None, LEVELS.index(_level)))
 
 
 def describe() -> str:

@@ -5,6 +5,7 @@
 // every sum is fixed.
 #pragma once
 
+#include "narrow.h"
 #include "strips.h"
 
 namespace SUPERPOSE_ISA {
@@ -161,7 +162,12 @@ template <typename T, int K, bool BASE> struct Backward {
     }
 
     static void start(const BsplineCall &call) {
-        Backward self = {&call, make_grids<T, K>(call), nullptr, nullptr, batch_size(call, MANY)};
+        const Grid<T> *grids = make_grids<T, K>(call);
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == sizeof(float))
+            if (is_narrow(call, grids)) return Narrow<K, BASE>::start(call, grids);
+#endif
+        Backward self = {&call, grids, nullptr, nullptr, batch_size(call, MANY)};
         if (BASE) {
             const int64_t bytes = call.inputs * call.outputs * (int64_t)sizeof(T);
             if (call.grad_x) self.weight = turned_weight<T>(call);

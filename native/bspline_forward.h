@@ -4,6 +4,7 @@
 // the strip stay in the first-level cache while all inputs pass.
 #pragma once
 
+#include "narrow.h"
 #include "strips.h"
 
 namespace SUPERPOSE_ISA {
@@ -105,7 +106,12 @@ template <typename T, int K, bool BASE> struct Forward {
     }
 
     static void start(const BsplineCall &call) {
-        Forward self = {&call, make_grids<T, K>(call), BASE ? turned_weight<T>(call) : nullptr, batch_size(call, FEW), call.samples >= 64 * call.threads};
+        const Grid<T> *grids = make_grids<T, K>(call);
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == sizeof(float))
+            if (is_narrow(call, grids)) return Narrow<K, BASE>::start(call, grids);
+#endif
+        Forward self = {&call, grids, BASE ? turned_weight<T>(call) : nullptr, batch_size(call, FEW), call.samples >= 64 * call.threads};
         run_parts(part, &self, call.threads);
     }
 };

@@ -106,42 +106,49 @@ static void sort_group(const Grid<T> *grids, int64_t intervals, const T *x, int6
     }
 }
 
+// Weights of points between the knot `left` and the next: of the coefficients they reach, and of the differences of
+// neighbouring coefficients in the slope. Without SLOPES these are left undefined.
+template <typename T, int K, bool SLOPES>
+INLINE void weights(const Grid<T> &grid, const Piece<T> &piece, vec<T> left, T rate, int64_t extrapolation, vec<T> point,
+                    vec<T> *value, vec<T> *slope) {
+    typedef vec<T> V;
+    const V inside = select<T>(point < grid.low, V{} + grid.low, select<T>(point > grid.high, V{} + grid.high, point));
+    const V share = (inside - left) * rate, beyond = point - inside;
+    const bool outside = any(beyond != 0); // NaN too
+    for (int j = 0; j <= K; j++) {
+        value[j] = V{} + piece.value[K][j];
+        for (int p = K - 1; p >= 0; p--) value[j] = value[j] * share + piece.value[p][j];
+    }
+    for (int j = 0; j < K && (SLOPES || outside); j++) {
+        slope[j] = V{} + piece.slope[K - 1][j];
+        for (int p = K - 2; p >= 0; p--) slope[j] = slope[j] * share + piece.slope[p][j];
+        slope[j] *= rate;
+    }
+    if (!outside) return;
+    if (extrapolation == 0) {
+        for (int j = 0; j <= K; j++) {
+            if (j < K) value[j] -= slope[j] * beyond;
+            if (j) value[j] += slope[j - 1] * beyond;
+        }
+    } else {
+        for (int j = 0; j < K; j++) slope[j] = select<T>(beyond != 0, slope[j] * 0, slope[j]);
+        if (extrapolation == 2)
+            for (int j = 0; j <= K; j++) value[j] = select<T>(beyond != 0, value[j] * 0, value[j]);
+    }
+}
+
 // Weights of the samples of one interval; the last vector may reach beyond them.
 template <typename T, int K, bool BASE, bool SLOPES>
 static void weigh(const Grid<T> &grid, int32_t interval, int64_t extrapolation, const T *x, int64_t begin, int64_t end,
                   const Sorted<T, K> &out) {
     typedef vec<T> V;
-    constexpr int L = lanes<T>;
     const Piece<T> &piece = grid.pieces[grid.rates ? interval : 0];
     const T left = grid.left[interval], rate = grid.rates ? grid.rates[interval] : grid.rate;
-    for (int64_t k = begin; k < end; k += L) {
+    for (int64_t k = begin; k < end; k += lanes<T>) {
         T *to = out.field + k;
         const V point = load<V>(x + k);
-        const V inside = select<T>(point < grid.low, V{} + grid.low, select<T>(point > grid.high, V{} + grid.high, point));
-        const V share = (inside - left) * rate, beyond = point - inside;
         V value[K + 1], slope[K];
-        const bool outside = any(beyond != 0); // NaN too
-        for (int j = 0; j <= K; j++) {
-            value[j] = V{} + piece.value[K][j];
-            for (int p = K - 1; p >= 0; p--) value[j] = value[j] * share + piece.value[p][j];
-        }
-        for (int j = 0; j < K && (SLOPES || outside); j++) {
-            slope[j] = V{} + piece.slope[K - 1][j];
-            for (int p = K - 2; p >= 0; p--) slope[j] = slope[j] * share + piece.slope[p][j];
-            slope[j] *= rate;
-        }
-        if (outside) {
-            if (extrapolation == 0) {
-                for (int j = 0; j <= K; j++) {
-                    if (j < K) value[j] -= slope[j] * beyond;
-                    if (j) value[j] += slope[j - 1] * beyond;
-                }
-            } else {
-                for (int j = 0; j < K; j++) slope[j] = select<T>(beyond != 0, slope[j] * 0, slope[j]);
-                if (extrapolation == 2)
-                    for (int j = 0; j <= K; j++) value[j] = select<T>(beyond != 0, value[j] * 0, value[j]);
-            }
-        }
+        weights<T, K, SLOPES>(grid, piece, V{} + left, rate, extrapolation, point, value, slope);
         for (int j = 0; j <= K; j++) store(to + j * out.stride, value[j]);
         if (SLOPES)
             for (int j = 0; j < K; j++) store(to + (out.SLOPE + j) * out.stride, slope[j]);

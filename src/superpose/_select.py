@@ -41,15 +41,13 @@ def transformed(*tensors: torch.Tensor | None) -> str | None:
     for tensor in tensors:
         if tensor is not None and type(tensor) not in PLAIN:
             return f"it takes plain tensors, not {type(tensor).__name__}"
-        if tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor):
-            return "it has no rule for batched gradients"
     return None
 
 
 Obstacle = Callable[..., str | None]
 """Why an implementation cannot take these arguments, or None if it can."""
 
-IMPLEMENTATIONS = {"bspline_linear": ("native", "plain", "reference")}
+IMPLEMENTATIONS = {"bspline_linear": ("native", "plain", "reference"), "networks": ("native", "reference")}
 """The implementations of every operation, best first."""
 
 _forced: dict[str, str] = {}

@@ -32,7 +32,7 @@ def obstacle(
     if degree not in DEGREES:
         return f"it has degrees {DEGREES[0]} to {DEGREES[-1]}, not {degree}"
     for tensor in (x, coef, knots) if weight is None else (x, coef, knots, weight):
-        if tensor.device.type != "cpu" or tensor.dtype not in DTYPES:
+        if not tensor.is_cpu or tensor.dtype not in DTYPES:
             return f"it takes {', '.join(str(dtype)[6:] for dtype in DTYPES)} on the CPU"
     if knots.requires_grad:
         return "it has no gradient for the knots"
@@ -67,7 +67,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, coef, weight, knots = ctx.saved_tensors
         need_x, need_coef, need_weight, *_ = ctx.needs_input_grad
-        if torch.is_grad_enabled() or transformed(grads[0], x, coef, weight):
+        batched = torch._C._functorch.is_legacy_batchedtensor(grads[0])  # torch.autograd.grad(is_grads_batched=True)
+        if torch.is_grad_enabled() or batched or transformed(grads[0], x, coef, weight):
             args = x, coef, knots, ctx.degree, ctx.extrapolation, weight
             return *differentiable_backward(args, grads[0], (need_x, need_coef, need_weight)), None, None, None
         args = x, coef, knots, weight, ctx.degree, ctx.extrapolation
@@ -81,7 +82,7 @@ def forward(x: Tensor, coef: Tensor, knots: Tensor, weight: Tensor | None, degre
     y = x.new_empty((*x.shape[:-1], coef.shape[-1]))  # unlike torch.empty, this knows no default device
     if not x.numel():
         return y.zero_().to(dtype)
-    _call(x, coef, knots, weight, degree, extrapolation, (y, None, None, None, None))
+    _call(x, coef, knots, weight, degree, extrapolation, y.data_ptr(), 0, 0, 0, 0)
     return y if y.dtype is dtype else y.to(dtype)
 
 
@@ -96,7 +97,8 @@ def backward(
     grad_weight = make(weight) if need_parameters and weight is not None else None
     if x.numel() and grad.numel():
         grad = grad.to(x.dtype).resolve_neg().contiguous()
-        _call(x, coef, knots, weight, args[4], args[5], (None, grad, grad_x, grad_coef, grad_weight))
+        results = [0 if g is None else g.data_ptr() for g in (grad_x, grad_coef, grad_weight)]
+        _call(x, coef, knots, weight, args[4], args[5], 0, grad.data_ptr(), *results)
     return _as(grad_x, args[0]), _as(grad_coef, args[1]), _as(grad_weight, args[3])
 
 
@@ -107,8 +109,12 @@ def _as(result: Tensor | None, like: Tensor | None) -> Any:
 def _ready(*tensors: Tensor | None) -> list[Any]:
     """Dense tensors of one dtype that the kernels know: double if any is, else float."""
     first = tensors[0].dtype if tensors[0] is not None else None
-    if first in DTYPES[:2] and all(t is None or (t.dtype is first and t.is_contiguous() and not t.is_neg()) for t in tensors):
-        return list(tensors)
+    if first is torch.float32 or first is torch.float64:  # as a rule nothing is to be done
+        for t in tensors:
+            if t is not None and (t.dtype is not first or not t.is_contiguous() or t.is_neg()):
+                break
+        else:
+            return list(tensors)
     wide = any(t is not None and t.dtype is torch.float64 for t in tensors)
     dtype = torch.float64 if wide else torch.float32
     return [None if t is None else t.to(dtype).resolve_neg().contiguous() for t in tensors]
@@ -121,12 +127,13 @@ def _call(
     weight: Tensor | None,
     degree: int,
     extrapolation: str,
-    results: tuple[Tensor | None, ...],
+    *results: int,
 ) -> None:
+    """Run a pass; `results` are where y, its gradient and the gradients of x, coef and weight lie, or 0."""
     inputs, num, outputs = coef.shape
-    samples = x.numel() // inputs
-    threads = torch.get_num_threads() if samples * inputs * (outputs + 32) * 4 > PARALLEL else 1
-    shared, wide = knots.shape[0] == 1, x.dtype is torch.float64
-    sizes = samples, inputs, outputs, num - degree, degree, EXTRAPOLATIONS[extrapolation], shared, wide, threads
-    pointers = [0 if t is None else t.data_ptr() for t in (x, coef, knots, weight, *results)]
-    kernels.bspline(_pack(*sizes, *pointers))
+    points = x.numel()
+    threads = torch.get_num_threads() if points * (outputs + 32) * 4 > PARALLEL else 1
+    sizes = points // inputs, inputs, outputs, num - degree, degree, EXTRAPOLATIONS[extrapolation]
+    flags = knots.shape[0] == 1, x.dtype is torch.float64, threads
+    where = 0 if weight is None else weight.data_ptr()
+    kernels.bspline(_pack(*sizes, *flags, x.data_ptr(), coef.data_ptr(), knots.data_ptr(), where, *results))

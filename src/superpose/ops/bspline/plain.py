@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.weak import WeakIdKeyDictionary
 
-from superpose.ops import bspline
+from superpose.ops.bspline.second_order import differentiable_backward
 
 DEGREES = (1, 2, 3)
 PLAIN = (Tensor, torch.nn.Parameter)
@@ -309,20 +309,10 @@ class _BSplineLinear(torch.autograd.Function):
         batched = torch._C._functorch.is_legacy_batchedtensor(cotangents[0])  # by is_grads_batched=True
         autocast = torch.is_autocast_enabled(x.device.type)
         if torch.is_grad_enabled() or batched or autocast or _mode() is not None:
-            grads = _by_reference(args, cotangents[0], needed)
+            grads = differentiable_backward(args, cotangents[0], needed)
         else:
             grads = _backward(args, cotangents[0], needed)
         return (*grads, None, None, None)
-
-
-def _by_reference(args: tuple[Any, ...], cotangent: Tensor, needed: tuple[bool, ...]) -> list[Tensor | None]:
-    """Gradients of x, coef and weight with a graph of their own, or under the transforms of torch.func."""
-    create_graph = torch.is_grad_enabled()
-    wanted = [tensor for tensor, need in zip((args[0], args[1], args[-1]), needed, strict=True) if need]
-    with torch.enable_grad(), torch.autocast(args[0].device.type, enabled=False):
-        out = bspline.reference.bspline_linear(*args)
-        grads = iter(torch.autograd.grad(out, wanted, cotangent, create_graph=create_graph))
-    return [next(grads) if need else None for need in needed]
 
 
 def _backward(args: tuple[Any, ...], cotangent: Tensor, needed: tuple[bool, ...]) -> list[Tensor | None]:

@@ -22,8 +22,8 @@ def differentiable_backward(
     x, coef, knots, degree, extrapolation, weight = args
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         # Views end the search for gradients here, where a parameter may be computed from x or be the same tensor.
-        x, coef, weight = (tensor if tensor is None else tensor.view_as(tensor) for tensor in (x, coef, weight))
-        wanted = [tensor for tensor, need in zip((x, coef, weight), needed, strict=True) if need]
-        out = reference.bspline_linear(x, coef, knots, degree, extrapolation, weight)
+        fresh: list[Any] = [tensor if tensor is None else tensor.view_as(tensor) for tensor in (x, coef, weight)]
+        wanted = [tensor for tensor, need in zip(fresh, needed, strict=True) if need]
+        out = reference.bspline_linear(fresh[0], fresh[1], knots, degree, extrapolation, fresh[2])
         grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=create_graph))
     return [next(grads) if need else None for need in needed]

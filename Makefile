@@ -5,13 +5,14 @@
 
 PYTHON ?= python3
 NATIVE := $(wildcard native/*)
+ASAN_TESTS ?= tests/ops tests/fitting/test_compiled.py
 # Where there is a compiler, kernels that do not compile are an error; where there is none, PyTorch alone does the work.
 export SUPERPOSE_REQUIRE_KERNELS ?= $(if $(shell command -v $${CXX:-c++} || command -v g++ || command -v clang++),1)
 BIN := .venv/bin
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format native wheel constraints clean
+.PHONY: help demo test lint format native asan wheel check-wheel constraints clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -34,10 +35,23 @@ format: .venv/.dev
 
 native: .venv/.native
 
+# The kernels' tests with every read and write checked, on a copy.
+asan: .venv/.dev
+	mkdir -p build/asan
+	cp -r native src tests pyproject.toml build/asan
+	cd build/asan && CXXFLAGS="-O1 -g1 -fsanitize=address,undefined" ../../$(BIN)/python native/build.py
+	cd build/asan && LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	  ../../$(BIN)/python -m pytest -p no:cacheprovider $(ASAN_TESTS)
+
 wheel: .venv/.run
 	rm -rf dist
 	SUPERPOSE_REQUIRE_KERNELS=1 $(BIN)/uv build --quiet --python $(BIN)/python --build-constraint constraints.txt
 	@ls dist
+
+# One wheel in fresh environments: CHECK="--python python3.11 python3.12 --torch 2.13.0 2.15.0"
+check-wheel: wheel .venv/.dev
+	$(BIN)/python benchmarks/packaging.py --wheel dist/*.whl $(CHECK)
 
 # Write down what the environment holds now, for everyone who comes after.
 constraints: .venv/.dev

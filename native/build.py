@@ -26,7 +26,8 @@ FLAGS = [
     "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
     "-Wall", "-Wextra", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option",
 ]  # fmt: skip
-LINK = {"darwin": ["-Wl,-x"]}.get(sys.platform, ["-s", "-Wl,--as-needed", "-Wl,-z,defs"])
+LINK = [] if sys.platform == "darwin" else ["-Wl,--as-needed", "-Wl,-z,defs"]
+STRIP = "-Wl,-x" if sys.platform == "darwin" else "-s"
 LEVELS = {
     "x86_64": (
         [],
@@ -79,7 +80,9 @@ def _build(library: Path, objects: Path) -> None:
     objects.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(_make, commands, commands.values()))
-    _make(library, [*compiler, *_platform_flags(), "-shared", *LINK, *extra, *map(str, commands)])
+    debug = any(flag.startswith("-g") for flag in extra)
+    link = [*LINK, *([] if debug else [STRIP]), *extra]
+    _make(library, [*compiler, *_platform_flags(), "-shared", *map(str, commands), *link])
     for old in set(objects.glob("*.o")) - set(commands):
         old.unlink(missing_ok=True)
 

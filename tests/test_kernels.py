@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import superpose
-from superpose import KAN, BSpline
+from superpose import BSpline, KANLinear
 from superpose._select import kernels
 
 PACKAGE = Path(superpose.__file__).parent
@@ -31,13 +31,14 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def _step(rows=3000):
-    """Values and gradients of a network that is large enough for several threads."""
+def _step(rows, inputs=40, outputs=30):
+    """Values and gradients of a layer that is large enough for several threads."""
     generator = torch.Generator().manual_seed(1)
-    model = KAN((40, 30, 20), BSpline(intervals=5), generator=generator)
-    x = torch.randn(rows, 40, generator=generator, requires_grad=True)
-    y = model(x)
-    return [y.detach(), *torch.autograd.grad(y.sin().sum(), [x, *model.parameters()])]
+    layer = KANLinear(inputs, outputs, BSpline(intervals=5), generator=generator)
+    x = torch.randn(rows, inputs, generator=generator, requires_grad=True)
+    y = layer(x)
+    weights = torch.randn(y.shape, generator=generator)
+    return [y.detach(), *torch.autograd.grad(y, [x, *layer.parameters()], weights)]
 
 
 def _same(ones, others):
@@ -59,18 +60,14 @@ def _python(code, *, folder=None, **environment):
 
 
 @needs_kernels
-def test_equal_numbers_of_threads_give_equal_bits(two_threads):
-    _same(_step(), _step())
-
-
-@needs_kernels
-def test_the_forward_pass_is_the_same_on_any_number_of_threads():
-    values = []
-    for threads in (1, 2, 3):
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(3000, 40, 30), (20000, 5, 7), (64, 500, 500)])
+def test_the_layer_gives_equal_bits_on_any_number_of_threads(two_threads, rows, inputs, outputs):
+    steps = []
+    for threads in (1, 2, 2, 3):
         torch.set_num_threads(threads)
-        values.append(_step()[0])
-    torch.set_num_threads(1)
-    _same(values[:1] * 2, values[1:])
+        steps.append(_step(rows, inputs, outputs))
+    for step in steps[1:]:
+        _same(steps[0], step)
 
 
 @needs_kernels

@@ -67,6 +67,15 @@ INLINE void store_part(float *to, vec<float> value, int count) {
 INLINE void store_part(double *to, vec<double> value, int count) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << count) - 1), value);
 }
+#elif defined(__AVX2__)
+INLINE __m256i first(int count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE __m256i first_pairs(int count) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3)); }
+INLINE vec<float> load_part(const float *from, int count) { return _mm256_maskload_ps(from, first(count)); }
+INLINE vec<double> load_part(const double *from, int count) { return _mm256_maskload_pd(from, first_pairs(count)); }
+INLINE void store_part(float *to, vec<float> value, int count) { _mm256_maskstore_ps(to, first(count), value); }
+INLINE void store_part(double *to, vec<double> value, int count) { _mm256_maskstore_pd(to, first_pairs(count), value); }
 #else
 template <typename T> INLINE vec<T> load_part(const T *from, int count) {
     T lane[lanes<T>] = {};

@@ -13,6 +13,7 @@ namespace SUPERPOSE_ISA {
 
 constexpr int64_t TABLE = 32;      // numbers in two registers
 constexpr int64_t MOST_EDGE = 256; // coefficients of the edges from one input, at most
+constexpr int64_t MOST = 1 << 17;  // coefficients in all, so that what is gathered for each stays below 8 MB
 
 struct Table {
     vec<float> low, high;
@@ -27,7 +28,7 @@ INLINE vec<float> look_up(const Table &table, ivec<float> index) {
 static inline bool is_narrow(const BsplineCall &call, const Grid<float> *grids) {
     if (call.samples < 64) return false;
     const int64_t rows = call.intervals + call.degree;
-    if (rows > TABLE || rows * call.outputs > MOST_EDGE) return false;
+    if (rows > TABLE || rows * call.outputs > MOST_EDGE || call.inputs * rows * call.outputs > MOST) return false;
     for (int64_t i = 0; i < (call.shared_knots ? 1 : call.inputs); i++)
         if (grids[i].rates) return false;
     return true;
@@ -62,11 +63,12 @@ INLINE Points<K> points_at(const BsplineCall &call, const Grid<float> &grid, con
 // What a thread works with: the points and gradients of a batch with the samples along the rows.
 constexpr int64_t NARROW_BATCH = 1024;
 
-static float *turned(int slot, const void *from, int64_t columns, int64_t sample, int64_t samples) {
+// `from` points to the first of some columns of the first sample; what fills up the last vector is zero.
+static float *turned(int slot, const float *from, int64_t row, int64_t samples, int64_t columns) {
     const int64_t stride = NARROW_BATCH + 16;
     float *to = (float *)scratch(slot, columns * stride * (int64_t)sizeof(float));
     const int64_t whole = (samples + 15) / 16 * 16;
-    transpose((const float *)from + sample * columns, columns, samples, columns, to, stride);
+    transpose(from, row, samples, columns, to, stride);
     for (int64_t c = 0; c < columns; c++)
         for (int64_t b = samples; b < whole; b++) to[c * stride + b] = 0;
     return to;
@@ -104,7 +106,7 @@ template <int K, bool BASE> struct Narrow {
         const int64_t inputs = call->inputs, outputs = call->outputs;
         for (int64_t sample = begin; sample < end; sample += NARROW_BATCH) {
             const int64_t samples = end - sample < NARROW_BATCH ? end - sample : NARROW_BATCH;
-            const float *x = turned(4, call->x, inputs, sample, samples);
+            const float *x = turned(4, (const float *)call->x + sample * inputs, inputs, samples, inputs);
             float *y = (float *)scratch(5, outputs * STRIDE * (int64_t)sizeof(float));
             for (int64_t i = 0; i < inputs; i++) {
                 const Table left = knots(i);
@@ -160,11 +162,12 @@ template <int K, bool BASE> struct Narrow {
         float *slopes = (float *)scratch(9, (end - begin) * STRIDE * (int64_t)sizeof(float));
         for (int64_t sample = 0; sample < call->samples; sample += NARROW_BATCH) {
             const int64_t samples = call->samples - sample < NARROW_BATCH ? call->samples - sample : NARROW_BATCH;
-            const float *x = turned(4, call->x, inputs, sample, samples), *grad = turned(5, call->grad, outputs, sample, samples);
+            const float *x = turned(4, (const float *)call->x + sample * inputs + begin, inputs, samples, end - begin);
+            const float *grad = turned(5, (const float *)call->grad + sample * outputs, outputs, samples, outputs);
             for (int64_t i = begin; i < end; i++) {
                 const Table left = knots(i);
                 for (int64_t b = 0; b < samples; b += 16) {
-                    const auto at = points_at<K, BASE, true>(*call, grids[i], left, load<vec<float>>(x + i * STRIDE + b));
+                    const auto at = points_at<K, BASE, true>(*call, grids[i], left, load<vec<float>>(x + (i - begin) * STRIDE + b));
                     if (call->grad_coef) {
                         for (int64_t m = 0; m < rows; m++) {
                             vec<float> all = {};

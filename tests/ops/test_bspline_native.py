@@ -161,6 +161,24 @@ def test_other_dtypes(dtype, generator):
             assert_same(args, generator=generator)
 
 
+@pytest.mark.usefixtures("level", "poisoned_memory")
+@pytest.mark.parametrize("degree", DEGREES)
+def test_few_outputs(degree, generator):
+    """Float32, even knots, few outputs: some instruction sets have kernels of their own, for batches of 1024 samples."""
+    for extrapolation in EXTRAPOLATIONS:
+        for samples, inputs, outputs, intervals in (
+            (64, 1, 1, 1),
+            (1030, 3, 5, 5),
+            (1024, 18, 2, 29),
+            (2100, 2, 8, 20),
+        ):
+            args = make_case(
+                generator, samples, inputs, outputs, intervals, degree, extrapolation,
+                rows=inputs if outputs == 5 else 1, base=outputs != 2, dtype=torch.float32,
+            )  # fmt: skip
+            assert_same(args, generator=generator)
+
+
 @pytest.mark.usefixtures("level")
 @pytest.mark.parametrize("degree", DEGREES)
 def test_a_loop_over_edges_by_scipy(degree, generator):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from superpose.layers import KANLinear as KANLinear
     from superpose.models import KAN as KAN
     from superpose.models import MLP as MLP
+    from superpose.pruning import prune as prune
     from superpose.scores import attribute as attribute
     from superpose.storage import load as load
     from superpose.storage import save as save
@@ -39,6 +40,7 @@ _HOME = {
     "fitting": ["fit"],
     "grids": ["refine", "move_grid"],
     "scores": ["attribute"],
+    "pruning": ["prune"],
     "storage": ["save", "load"],
     "estimators": ["KANRegressor", "KANClassifier"],
     "_select": ["info", "which", "using"],

@@ -98,11 +98,7 @@ def attribute(model: KAN, X: Any, *, names: Sequence[str] | None = None) -> Attr
         c      0.000
     """
     rows = table(X, "X", _checked(model).widths[0])
-    columns = getattr(X, "columns", None) if names is None else names
-    names = [f"x{n + 1}" for n in range(rows.shape[1])] if columns is None else [str(name) for name in columns]
-    if len(names) != rows.shape[1]:
-        raise ValueError(f"the model has {rows.shape[1]} inputs, but there are {len(names)} names.")
-    return attribution(model, rows, names=names)
+    return attribution(model, rows, names=input_names(X, names, rows.shape[1]))
 
 
 def attribution(
@@ -278,6 +274,15 @@ def table(values: Any, name: str, width: int | None) -> Tensor:
     if bad:
         raise ValueError(f"{name} holds NaN or infinity in {bad} of {len(rows)} rows; drop or fill them first.")
     return rows.double()
+
+
+def input_names(values: Any, names: Sequence[str] | None, width: int) -> list[str]:
+    """The names given, or those of the columns of a data frame, or x1, x2 and so on."""
+    columns = getattr(values, "columns", None) if names is None else names
+    names = [f"x{n + 1}" for n in range(width)] if columns is None else [str(name) for name in columns]
+    if len(names) != width:
+        raise ValueError(f"the model has {width} inputs, but there are {len(names)} names.")
+    return names
 
 
 def _checked(model: KAN) -> KAN:

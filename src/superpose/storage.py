@@ -118,6 +118,9 @@ def _describe(model: KAN | MLP) -> dict[str, Any]:
     described: list[dict[str, Any]] = [{"module": modules.index(module)} for module in used]
     if expected is KANLinear:
         described = [{"basis": _describe_basis(layer.basis), **d} for layer, d in zip(layers, described, strict=True)]
+        described = [
+            d if layer.mask is None else {**d, "pruned": True} for layer, d in zip(layers, described, strict=True)
+        ]
     return {
         "class": type(model).__name__,
         "widths": list(model.widths),
@@ -158,6 +161,8 @@ def _build(config: Mapping[str, Any]) -> KAN | MLP:
     for n, (shape, described) in enumerate(zip(pairwise(widths), layers, strict=True)):
         base = modules[described["module"]]
         kan.layers[n] = KANLinear(*shape, _build_basis(described["basis"]), base=base, init=_leave)
+        if described.get("pruned"):
+            kan.layers[n].mask = torch.ones(shape[1], shape[0], dtype=torch.bool)
     return kan
 
 

@@ -50,10 +50,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Bundle:
-    """S networks in the solver's form: a stage and a matrix of parameters for each layer, in float64."""
+    """S networks in the solver's form: a stage and a matrix of parameters for each layer, in float64.
+
+    `masks` say which edges of a layer there are; None stands for all, and no masks for networks that are complete.
+    """
 
     stages: list[Stage]
     matrices: list[Float[Tensor, "S _ _"]]
+    masks: tuple[Bool[Tensor, "_ _"] | None, ...] = ()
 
     @classmethod
     @torch.no_grad()
@@ -62,7 +66,8 @@ class Bundle:
         stage = KANStage if isinstance(models[0], KAN) else DenseStage
         layers = list(zip(*(model.layers for model in models), strict=True))
         matrices = [torch.stack([layer.matrix() for layer in group]).double() for group in layers]
-        return cls([stage.of(list(group)) for group in layers], matrices)
+        masks = tuple(getattr(group[0], "mask", None) for group in layers)
+        return cls([stage.of(list(group)) for group in layers], matrices, masks)
 
     @torch.no_grad()
     def written_to(self, template: Network, which: int = 0) -> Network:
@@ -88,14 +93,15 @@ class Bundle:
 
     def picked(self, index: Tensor) -> "Bundle":
         """The chosen networks."""
-        return Bundle([stage.picked(index) for stage in self.stages], [m[index].clone() for m in self.matrices])
+        stages = [stage.picked(index) for stage in self.stages]
+        return replace(self, stages=stages, matrices=[matrix[index].clone() for matrix in self.matrices])
 
     @classmethod
     def joined(cls, bundles: list["Bundle"]) -> "Bundle":
         """Bundles of one shape as one."""
         stages = [stage.joined([bundle.stages[n] for bundle in bundles]) for n, stage in enumerate(bundles[0].stages)]
         layers = zip(*(bundle.matrices for bundle in bundles), strict=True)
-        return cls(stages, [torch.cat(matrices) for matrices in layers])
+        return replace(bundles[0], stages=stages, matrices=[torch.cat(matrices) for matrices in layers])
 
     def flat(self) -> Float[Tensor, "S P"]:
         """All parameters in a row."""
@@ -160,8 +166,11 @@ class Bundle:
         return dead
 
     def frozen(self) -> Bool[Tensor, "S P"]:
-        """The parameters of edges into and out of dead nodes."""
+        """The parameters of edges that there are not, and of those into and out of dead nodes."""
         marks = [torch.zeros_like(matrix, dtype=torch.bool) for matrix in self.matrices]
+        for mark, stage, mask in zip(marks, self.stages, self.masks, strict=False):
+            if mask is not None:
+                mark |= ~mask.repeat_interleave(stage.per_input, 1)
         for layer, dead in enumerate(self.dead_nodes()):
             marks[layer] |= dead.unsqueeze(2)
             for node in range(dead.shape[1]):
@@ -187,10 +196,8 @@ class Bundle:
         coef = torch.einsum("sino,sjio->sjin", carry, split[..., 1:])
         joined = torch.cat([split[..., :1], coef], -1).flatten(2)
         placed = KANStage(self.count, stage.inputs, basis, stage.base)
-        return Bundle(
-            [*self.stages[:layer], placed, *self.stages[layer + 1 :]],
-            [*self.matrices[:layer], joined, *self.matrices[layer + 1 :]],
-        )
+        stages = [*self.stages[:layer], placed, *self.stages[layer + 1 :]]
+        return replace(self, stages=stages, matrices=[*self.matrices[:layer], joined, *self.matrices[layer + 1 :]])
 
     def moved(self, data: Data, *, uniform: float, margin: float) -> "Bundle":
         """Grids of the hidden layers where their data are, layer by layer."""

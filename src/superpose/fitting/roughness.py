@@ -164,7 +164,7 @@ def evidence(
     roughness = penalty.roughness(parameters)
     whole = torch.addcmul(hessian, penalty.form, (2 * strength)[:, None, None])
     diagonal = whole.diagonal(dim1=1, dim2=2)
-    diagonal += 1e-12 * diagonal.amax(1, keepdim=True)
+    diagonal += 1e-12 * diagonal.amax(1, keepdim=True).clamp_min(1e-100)  # zero if no parameter is free
     factor, failed = torch.linalg.cholesky_ex(whole)
     inverse = torch.cholesky_inverse(factor)
     penalised = penalty.directions - 2 * strength * (inverse * penalty.form).sum((1, 2))

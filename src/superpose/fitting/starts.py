@@ -6,6 +6,7 @@ while the best is not yet near its data.
 """
 
 import copy
+from dataclasses import replace
 
 import torch
 
@@ -73,7 +74,7 @@ def _fresh(model: Network, count: int, generator: torch.Generator) -> Bundle:
                 torch.nn.init.xavier_normal_(layer.weight, generator=generator)
         drawn.append([layer.matrix().double() for layer in new.layers])
     alike = Bundle.of([model]).picked(torch.zeros(count, dtype=torch.long))
-    return Bundle(alike.stages, [torch.stack(layer) for layer in zip(*drawn, strict=True)])
+    return replace(alike, matrices=[torch.stack(layer) for layer in zip(*drawn, strict=True)])
 
 
 def shown(model: Network, bundle: Bundle, train_loss: float, loss: Loss) -> Candidate:

@@ -1,7 +1,7 @@
 """The Kolmogorov-Arnold layer: one learnable function of one variable on every edge."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from superpose.bases import Basis, BSpline
@@ -33,6 +33,8 @@ class KANLinear(nn.Module):
 
     basis: Basis
     base: nn.Module
+    mask: Tensor | None
+    """Which edges there are, (outputs, inputs); all of them if None."""
 
     def __init__(
         self,
@@ -54,13 +56,16 @@ class KANLinear(nn.Module):
         self.base = nn.SiLU() if base is None else base
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.coef = nn.Parameter(torch.empty(in_features, self.basis.num, out_features))
+        self.register_buffer("mask", None)
         init(self, generator)
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Apply every edge function and sum at the outputs."""
         if x.shape[-1] != self.in_features:
             raise ValueError(f"the last axis of x has size {x.shape[-1]}, but in_features is {self.in_features}.")
-        return self.basis.edges(x, self.coef, self.base, self.weight)
+        if self.mask is None:
+            return self.basis.edges(x, self.coef, self.base, self.weight)
+        return self.basis.edges(x, self.coef * self.mask.T.unsqueeze(1), self.base, self.weight * self.mask)
 
     def features(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch features"]:
         """What the layer is linear in: the base and all basis functions of every input, side by side."""
@@ -68,7 +73,8 @@ class KANLinear(nn.Module):
 
     def matrix(self) -> Float[Tensor, "outputs features"]:
         """The parameters as the matrix that multiplies `features`."""
-        return torch.cat([self.weight.unsqueeze(-1), self.coef.permute(2, 0, 1)], -1).flatten(1)
+        matrix = torch.cat([self.weight.unsqueeze(-1), self.coef.permute(2, 0, 1)], -1)
+        return (matrix if self.mask is None else matrix * self.mask.unsqueeze(-1)).flatten(1)
 
     @torch.no_grad()
     def set_matrix_(self, matrix: Float[Tensor, "outputs features"]) -> None:
@@ -76,6 +82,12 @@ class KANLinear(nn.Module):
         split = matrix.view(self.out_features, self.in_features, 1 + self.basis.num)
         self.weight.copy_(split[..., 0])
         self.coef.copy_(split[..., 1:].permute(1, 2, 0))
+
+    @torch.no_grad()
+    def keep_(self, edges: Bool[Tensor, "outputs inputs"]) -> None:
+        """Take all other edges away for good: whatever trains the layer, they stay zero."""
+        self.mask = edges if self.mask is None else self.mask & edges
+        self.set_matrix_(self.matrix())
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}"

@@ -47,6 +47,14 @@ class KAN(Network):
         basis = BSpline() if basis is None else basis
         super().__init__(widths, [KANLinear(i, o, basis, base=base, init=init, generator=generator) for i, o in pairs])
 
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable values on the edges there are."""
+        pruned = [(layer, int((~layer.mask).sum())) for layer in self.layers if layer.mask is not None]
+        return super().num_parameters - sum(
+            edges * (layer.weight.requires_grad + layer.basis.num * layer.coef.requires_grad) for layer, edges in pruned
+        )
+
     def __repr__(self) -> str:
         first = self.layers[0]
         shape = "-".join(map(str, self.widths))

@@ -45,14 +45,13 @@ template <typename T> struct Grid {
     const T *rates;         // 1 / width for each interval; none where the knots are even
 };
 
-// Even to the rounding of the knots themselves.
+// Even to a rounding error of the splines' values: so far, in steps, may a knot lie from where an even one would be.
 template <typename T> static bool is_even(const T *knots, int64_t count) {
-    const T first = knots[0], step = (knots[count - 1] - first) / (T)(count - 1);
-    const T size = knots[count - 1] > -first ? knots[count - 1] : -first;
-    const T slack = (sizeof(T) == 4 ? 4e-7f : 1e-15) * (size > 0 ? size : -size) + (T)0;
+    const double first = knots[0], step = ((double)knots[count - 1] - first) / (double)(count - 1);
+    const double slack = 64 * (sizeof(T) == 4 ? 0x1p-23 : 0x1p-52) * step;
     bool even = true;
     for (int64_t j = 1; j < count; j++) {
-        const T gap = knots[j] - (first + step * (T)j);
+        const double gap = (double)knots[j] - (first + step * (double)j);
         even &= gap <= slack && -gap <= slack;
     }
     return even;

@@ -27,7 +27,7 @@ template <typename T, int K> struct Sorted {
 };
 
 // Inputs that are sorted side by side, so that the steps of one need not wait for each other.
-constexpr int64_t GROUP = 16;
+constexpr int64_t GROUP = 16, FEW_INPUTS = 4;
 
 // The interval of each point of a row; the last one holds its right end, and the first one NaN.
 template <typename T, int K>
@@ -96,12 +96,15 @@ static void sort_group(const Grid<T> *grids, int64_t intervals, const T *x, int6
         }
         count[i] = run - (runs + i * (intervals + 1));
     }
-    for (int64_t b = 0; b < samples; b++) {
-        const int32_t *const here = interval + b * GROUP;
-        for (int64_t i = 0; i < inputs; i++) {
-            const int32_t at = next[here[i]]++;
-            sample[at] = (int32_t)b;
-            points[at] = x[b * stride + i];
+    for (int64_t some = 0; some < inputs; some += FEW_INPUTS) { // so that what is written stays in the first-level cache
+        const int64_t end = FULL || some + FEW_INPUTS < inputs ? some + FEW_INPUTS : inputs;
+        for (int64_t b = 0; b < samples; b++) {
+            const int32_t *const here = interval + b * GROUP;
+            for (int64_t i = some; i < end; i++) {
+                const int32_t at = next[here[i]]++;
+                sample[at] = (int32_t)b;
+                points[at] = x[b * stride + i];
+            }
         }
     }
 }
@@ -137,18 +140,17 @@ INLINE void weights(const Grid<T> &grid, const Piece<T> &piece, vec<T> left, T r
     }
 }
 
-// Weights of the samples of one interval; the last vector may reach beyond them.
-template <typename T, int K, bool BASE, bool SLOPES>
-static void weigh(const Grid<T> &grid, int32_t interval, int64_t extrapolation, const T *x, int64_t begin, int64_t end,
-                  const Sorted<T, K> &out) {
+// Weights of sorted samples with one polynomial, from `begin` on; the last vector may reach beyond `end`. `left` points to
+// the left knot of each sample, or with EACH false to that of all.
+template <typename T, int K, bool BASE, bool SLOPES, bool EACH>
+static void weigh(const Grid<T> &grid, const Piece<T> &piece, const T *left, T rate, int64_t extrapolation, const T *x,
+                  int64_t begin, int64_t end, const Sorted<T, K> &out) {
     typedef vec<T> V;
-    const Piece<T> &piece = grid.pieces[grid.rates ? interval : 0];
-    const T left = grid.left[interval], rate = grid.rates ? grid.rates[interval] : grid.rate;
     for (int64_t k = begin; k < end; k += lanes<T>) {
         T *to = out.field + k;
-        const V point = load<V>(x + k);
+        const V point = load<V>(x + k), knot = EACH ? load<V>(left + k) : V{} + *left;
         V value[K + 1], slope[K];
-        weights<T, K, SLOPES>(grid, piece, V{} + left, rate, extrapolation, point, value, slope);
+        weights<T, K, SLOPES>(grid, piece, knot, rate, extrapolation, point, value, slope);
         for (int j = 0; j <= K; j++) store(to + j * out.stride, value[j]);
         if (SLOPES)
             for (int j = 0; j < K; j++) store(to + (out.SLOPE + j) * out.stride, slope[j]);
@@ -158,6 +160,24 @@ static void weigh(const Grid<T> &grid, int32_t interval, int64_t extrapolation, 
         store(to + out.BASE * out.stride, base);
         if (SLOPES) store(to + out.BASE_SLOPE * out.stride, base_slope);
     }
+}
+
+// Weights of all samples of an input. On even knots one polynomial serves all intervals, so that only the left knots are
+// to be laid out; `lefts` has room for a number for each sample and a vector more.
+template <typename T, int K, bool BASE, bool SLOPES>
+static void weigh_input(const Grid<T> &grid, int64_t extrapolation, const T *x, T *lefts, const Sorted<T, K> &sorted) {
+    int64_t begin = 0;
+    for (int64_t r = 0; r < sorted.count; r++) {
+        const Run run = sorted.runs[r];
+        if (grid.rates)
+            weigh<T, K, BASE, SLOPES, false>(grid, grid.pieces[run.interval], grid.left + run.interval,
+                                             grid.rates[run.interval], extrapolation, x, begin, run.end, sorted);
+        else
+            for (int64_t k = begin; k < run.end; k += lanes<T>) store(lefts + k, vec<T>{} + grid.left[run.interval]);
+        begin = run.end;
+    }
+    if (!grid.rates)
+        weigh<T, K, BASE, SLOPES, true>(grid, *grid.pieces, lefts, grid.rate, extrapolation, x, 0, begin, sorted);
 }
 
 // Samples to sort together: several for each interval, at least `least` and at most 1024.
@@ -182,7 +202,7 @@ static const Sorted<T, K> *sort_inputs(const BsplineCall &call, const Grid<T> *g
     T *field = (T *)scratch(5, inputs * FIELDS * stride * (int64_t)sizeof(T));
     int32_t *sample_of = (int32_t *)scratch(6, inputs * stride * (int64_t)sizeof(int32_t));
     Run *runs = (Run *)scratch(7, (inputs + GROUP) * (call.intervals + 1) * (int64_t)sizeof(Run));
-    T *points = (T *)scratch(8, GROUP * stride * (int64_t)sizeof(T));
+    T *points = (T *)scratch(8, GROUP * stride * (int64_t)sizeof(T)), *lefts = (T *)scratch(15, stride * (int64_t)sizeof(T));
     for (int64_t i = 0; i < inputs; i++)
         all[i] = {field + i * FIELDS * stride, stride, sample_of + i * stride, runs + i * (call.intervals + 1), 0};
     for (int64_t i = 0; i < inputs; i += GROUP) {
@@ -195,9 +215,7 @@ static const Sorted<T, K> *sort_inputs(const BsplineCall &call, const Grid<T> *g
         for (int64_t g = 0; g < here; g++) {
             Sorted<T, K> &sorted = all[i + g];
             sorted.count = count[g];
-            for (int64_t r = 0, begin = 0; r < count[g]; begin = sorted.runs[r++].end)
-                weigh<T, K, BASE, SLOPES>(own[g], sorted.runs[r].interval, call.extrapolation, points + g * stride, begin,
-                                          sorted.runs[r].end, sorted);
+            weigh_input<T, K, BASE, SLOPES>(own[g], call.extrapolation, points + g * stride, lefts, sorted);
         }
     }
     return all;

@@ -26,13 +26,21 @@ PLAIN = (torch.Tensor, torch.nn.Parameter)
 NO_KERNELS = "the compiled kernels are missing; install superpose again where there is a C++ compiler"
 
 
+def _within_transform() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# While torch.compile traces, it runs a transform of its own; what counts is how things stood when it began.
+_within_transform._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def transformed(*tensors: torch.Tensor | None) -> str | None:
     """Why an operation that PyTorch cannot look into would be wrong or lost here, or None if it is not.
 
     A derivative rule of ours is not seen by torch.func, forward-mode derivatives and tracing, and data behind a subclass
     are not where a pointer says.
     """
-    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+    if _within_transform() or forward_ad._current_level >= 0:
         return "it has no rule for torch.func and forward-mode derivatives"
     if torch.compiler.is_compiling():
         return "torch.export is to run anywhere" if torch.compiler.is_exporting() else None

@@ -301,7 +301,6 @@ def test_domains_far_away_and_narrow(degree, generator):
             assert (mine - theirs).abs().max() <= 2e-12 * theirs.abs().max()
 
 
-@pytest.mark.xfail(strict=True, reason="knots that are even up to 4e-7 of their size are taken for even ones")
 def test_even_knots_that_are_rounded(generator):
     """Float32 knots from 1000 to 1001: the rounding of a knot is 6e-4 of a step, and splines are those of the rounded knots."""
     knots = (torch.arange(27.0) - 3).unsqueeze(0) / 20 + 1000

@@ -43,9 +43,6 @@ def test_compile_a_network_with_any_batch(generator):
             torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="torch.compile never sees None for the stack of torch.func, so the reference runs"
-)
 def test_compile_keeps_the_operation_whole(generator):
     """The compiled layer is in the graph, and few graphs serve all batches: zero and one may have their own."""
     graphs = []

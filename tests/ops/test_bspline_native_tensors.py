@@ -141,7 +141,6 @@ def test_autocast(tensors):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="under autocast double becomes float")
 def test_autocast_leaves_double_alone(tensors):
     """As PyTorch's own operations do."""
     with torch.autocast("cpu", dtype=torch.bfloat16):

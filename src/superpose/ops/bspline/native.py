@@ -17,6 +17,8 @@ from superpose.ops.bspline.second_order import differentiable_backward
 DEGREES = (1, 2, 3)
 EXTRAPOLATIONS = {"linear": 0, "clamp": 1, "zero": 2}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+MOST = 1 << 20
+"""Functions of a basis; their numbers are exact in float32."""
 PARALLEL = 1 << 20
 """Least number of multiply-adds, about, that are worth a second thread."""
 
@@ -34,6 +36,10 @@ def obstacle(
     for tensor in (x, coef, knots) if weight is None else (x, coef, knots, weight):
         if not tensor.is_cpu or tensor.dtype not in DTYPES:
             return f"it takes {', '.join(str(dtype)[6:] for dtype in DTYPES)} on the CPU"
+    if coef.dtype is not x.dtype and not torch.is_autocast_enabled("cpu"):
+        return f"x is {x.dtype} and coef {coef.dtype}"
+    if coef.shape[1] > MOST:
+        return f"it has at most {MOST} functions"
     if knots.requires_grad:
         return "it has no gradient for the knots"
     return transformed(x, coef, knots, weight)
@@ -43,7 +49,7 @@ def bspline_linear(
     x: Tensor, coef: Tensor, knots: Tensor, degree: int, extrapolation: str, weight: Tensor | None
 ) -> Tensor:
     """As the reference's; under autocast in float32, with a result of autocast's dtype."""
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu") and x.dtype is not torch.float64:
         with torch.autocast("cpu", enabled=False):
             out = bspline_linear(x.float(), coef, knots, degree, extrapolation, weight)
             return out.to(torch.get_autocast_dtype("cpu"))

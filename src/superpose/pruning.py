@@ -40,7 +40,8 @@ class Pruned:
 
     Attributes:
         model: The network that is left.
-        inputs: Inputs that have lost their last edge. The model still takes their columns, and ignores them.
+        inputs: Inputs that have lost their last edge. The model still takes their columns, and any finite numbers in
+            them will do.
         nodes: Hidden nodes that are gone, as pairs of the layer that fed them and their number there, both from 0.
         edges: Edges that are gone, with those of these nodes: layer, output and input of each.
         edges_before: Number of edges there were.

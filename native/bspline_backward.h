@@ -173,7 +173,7 @@ template <typename T, int K, bool BASE> struct Backward {
             if (call.grad_x) self.weight = turned_weight<T>(call);
             self.grad_weight = (T *)scratch(14, bytes);
         }
-        run_parts(part, &self, call.threads);
+        run_parts(part, &self, call.threads, call.threads);
     }
 };
 

@@ -112,7 +112,7 @@ template <typename T, int K, bool BASE> struct Forward {
             if (is_narrow(call, grids)) return Narrow<K, BASE>::start(call, grids);
 #endif
         Forward self = {&call, grids, BASE ? turned_weight<T>(call) : nullptr, batch_size(call, FEW), call.samples >= 64 * call.threads};
-        run_parts(part, &self, call.threads);
+        run_parts(part, &self, call.threads, call.threads);
     }
 };
 

@@ -426,8 +426,8 @@ template <int K> static void run(const NetworkCall &call) {
         work.memory = (char *)aligned_alloc(64, (size_t)(call.networks * shares * work.size));
         if (!work.memory) abort();
     }
-    run_parts(run_share<K>, &work, call.networks * shares);
-    if (shares > 1 && call.root) run_parts(run_sum<K>, &work, call.networks);
+    run_parts(run_share<K>, &work, call.networks * shares, call.threads);
+    if (shares > 1 && call.root) run_parts(run_sum<K>, &work, call.networks, call.threads);
     free(work.memory);
 }
 

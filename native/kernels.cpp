@@ -49,10 +49,11 @@ int best_level() {
 
 } // namespace
 
-void run_parts(Job job, void *context, int64_t parts) {
-    if (parts > 1 && parallel) {
+void run_parts(Job job, void *context, int64_t parts, int64_t threads) {
+    const int64_t team = parts < threads ? parts : threads;
+    if (team > 1 && parallel) {
         Parts all = {job, context, parts};
-        parallel(share, &all, (unsigned)parts, 0);
+        parallel(share, &all, (unsigned)team, 0);
     } else
         for (int64_t part = 0; part < parts; part++) job(context, part);
 }

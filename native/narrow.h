@@ -225,7 +225,7 @@ template <int K, bool BASE> struct Narrow {
     static void start(const BsplineCall &call, const Grid<float> *grids) {
         Narrow self = {&call, grids, nullptr};
         if (!call.grad || call.grad_x) self.tables = make_tables(call, call.grad != nullptr);
-        run_parts(call.grad ? backward_part : forward_part, &self, call.threads);
+        run_parts(call.grad ? backward_part : forward_part, &self, call.threads, call.threads);
     }
 };
 

@@ -51,7 +51,7 @@ wheel: .venv/.run
 
 # One wheel in fresh environments: CHECK="--python python3.11 python3.12 --torch 2.13.0 2.15.0"
 check-wheel: wheel .venv/.dev
-	$(BIN)/python benchmarks/packaging.py --wheel dist/*.whl $(CHECK)
+	$(BIN)/python benchmarks/one_wheel.py --wheel dist/*.whl $(CHECK)
 
 # Write down what the environment holds now, for everyone who comes after.
 constraints: .venv/.dev

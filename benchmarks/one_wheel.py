@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters to install into")
     parser.add_argument("--torch", nargs="+", default=["2.13.0", torch.__version__.split("+")[0]], help="versions")
     args = parser.parse_args(argv)
-    report = Report("packaging", "One wheel, cheap calls, borrowed threads", args)
+    report = Report("one_wheel", "One wheel, cheap calls, borrowed threads", args)
     if args.wheel:
         report.text("## Installed into fresh environments")
         report.text(f"{args.wheel.name}, {args.wheel.stat().st_size / 1024:.0f} kB.")

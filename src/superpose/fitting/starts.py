@@ -14,7 +14,7 @@ from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.levenberg_marquardt import Smoothing, last, levenberg_marquardt
 from superpose.fitting.losses import Loss
 from superpose.fitting.watch import Candidate, Watch
-from superpose.layers import variance_preserving
+from superpose.layers.init import draw_, glorot_deviations
 from superpose.models import KAN, Network
 
 ROUND = 16
@@ -66,12 +66,13 @@ def _short_fit(bundle: Bundle, data: Data, loss: Loss, watch: Watch) -> tuple[Bu
 def _fresh(model: Network, count: int, generator: torch.Generator) -> Bundle:
     """The same network with new parameters, so many times."""
     new, drawn = copy.deepcopy(model), []
+    deviations = [glorot_deviations(layer) if isinstance(model, KAN) else None for layer in new.layers]
     for _ in range(count):
-        for layer in new.layers:
-            if isinstance(new, KAN):
-                variance_preserving(layer, generator)
-            else:
+        for layer, deviation in zip(new.layers, deviations, strict=True):
+            if deviation is None:
                 torch.nn.init.xavier_normal_(layer.weight, generator=generator)
+            else:
+                draw_(layer, deviation, generator)
         drawn.append([layer.matrix().double() for layer in new.layers])
     alike = Bundle.of([model]).picked(torch.zeros(count, dtype=torch.long))
     return replace(alike, matrices=[torch.stack(layer) for layer in zip(*drawn, strict=True)])

@@ -29,15 +29,27 @@ def variance_preserving(layer: "KANLinear", generator: torch.Generator | None = 
         layer: The layer whose parameters are set.
         generator: Source of randomness; the caller's global state if None.
     """
+    draw_(layer, glorot_deviations(layer), generator)
+
+
+def glorot_deviations(layer: "KANLinear") -> tuple[Tensor, Tensor]:
+    """The standard deviations of `variance_preserving` for the weights and, edge by edge, for the coefficients."""
     points, spread = _points(layer)
     with torch.enable_grad():
         inputs = points.detach().requires_grad_()
         base = layer.base(inputs)
         (base_slope,) = torch.autograd.grad(base.sum(), inputs)
     values, slopes = layer.basis(points), layer.basis(points, order=1)
-    _fill(layer.weight, _glorot(layer, base.detach().square().mean(0), base_slope.square().mean(0), spread), generator)
-    width = _glorot(layer, values.square().sum(-1).mean(0), slopes.square().sum(-1).mean(0), spread)
-    _fill(layer.coef.permute(2, 0, 1), width.unsqueeze(-1), generator)
+    weight = _glorot(layer, base.detach().square().mean(0), base_slope.square().mean(0), spread)
+    return weight, _glorot(layer, values.square().sum(-1).mean(0), slopes.square().sum(-1).mean(0), spread).unsqueeze(
+        -1
+    )
+
+
+def draw_(layer: "KANLinear", deviations: tuple[Tensor, Tensor], generator: torch.Generator | None) -> None:
+    """Draw a layer's parameters anew, with these standard deviations."""
+    _fill(layer.weight, deviations[0], generator)
+    _fill(layer.coef.permute(2, 0, 1), deviations[1], generator)
 
 
 def power_law(

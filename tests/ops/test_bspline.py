@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
-from superpose.ops.bspline import bspline_values, insertion_matrix
+from superpose import using
+from superpose._select import kernels
+from superpose.ops.bspline import bspline_linear, bspline_values, insertion_matrix
 
 DEGREES = range(6)
 
@@ -221,3 +223,17 @@ def test_wrong_arguments_are_explained():
 @pytest.mark.parametrize("batch", [(), (0,), (2, 3)], ids=str)
 def test_any_batch_shape(batch):
     assert bspline_values(torch.zeros(*batch, 2), _uniform(4, 3).float(), 3).shape == (*batch, 2, 7)
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("implementation", ["native", "plain", "reference"])
+def test_a_weight_or_extrapolation_that_does_not_fit_is_refused(implementation):
+    """By every implementation: a kernel would read beyond the weights."""
+    if implementation == "native" and kernels is None:
+        pytest.skip("there are no compiled kernels")
+    x, coef, knots = torch.zeros(5, 3), torch.zeros(3, 7, 40), torch.arange(11.0).unsqueeze(0)
+    with using(bspline_linear=implementation):
+        with pytest.raises(ValueError, match=r"weight must have shape \(40, 3\), got \(3, 2\)"):
+            bspline_linear(x, coef, knots, 3, "linear", torch.zeros(3, 2))
+        with pytest.raises(ValueError, match=r"extrapolation is 'none'; choose one of linear, clamp, zero"):
+            bspline_linear(x, coef, knots, 3, "none")

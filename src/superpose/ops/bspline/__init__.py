@@ -49,12 +49,16 @@ def bspline_linear(
         weight: Factors of the residual base function silu; None leaves it out.
 
     Raises:
-        ValueError: If the shapes disagree, or there are too few knots for the degree.
+        ValueError: If the shapes disagree, there are too few knots for the degree, or there is no such extrapolation.
     """
     _check(x, knots, degree)
     if coef.ndim != 3 or coef.shape[0] != x.shape[-1] or coef.shape[1] != knots.shape[-1] - degree - 1:
         wanted = (x.shape[-1], knots.shape[-1] - degree - 1, "outputs")
         raise ValueError(f"coef must have shape {wanted} for this x and these knots, got {tuple(coef.shape)}.")
+    if weight is not None and weight.shape != (coef.shape[2], coef.shape[0]):
+        raise ValueError(f"weight must have shape {(coef.shape[2], coef.shape[0])}, got {tuple(weight.shape)}.")
+    if extrapolation not in native.EXTRAPOLATIONS:
+        raise ValueError(f"extrapolation is {extrapolation!r}; choose one of {', '.join(native.EXTRAPOLATIONS)}.")
     args = x, coef, knots, degree, extrapolation, weight
     return CALLS[choose("bspline_linear", CANDIDATES, *args)](*args)
 

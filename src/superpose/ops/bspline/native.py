@@ -1,7 +1,7 @@
 """The B-spline layer by compiled kernels for the CPU (the files in `native`).
 
 The samples of each input are sorted by the interval they lie in, so that the rows of coefficients they reach are loaded
-once for all of them; the cost does not depend on the number of intervals. The input alone is saved for the backward
+once for all of them; the cost grows little with the number of intervals. The input alone is saved for the backward
 pass. Numbers of 16 bits are stored as such and computed in float32.
 """
 

@@ -5,8 +5,7 @@
 // every sum is fixed.
 #pragma once
 
-#include "narrow.h"
-#include "strips.h"
+#include "start.h"
 
 namespace SUPERPOSE_ISA {
 
@@ -161,12 +160,7 @@ template <typename T, int K, bool BASE> struct Backward {
         self.run(inputs * index / parts, inputs * (index + 1) / parts);
     }
 
-    static void start(const BsplineCall &call) {
-        const Grid<T> *grids = make_grids<T, K>(call);
-#if defined(__AVX512F__)
-        if constexpr (sizeof(T) == sizeof(float))
-            if (is_narrow(call, grids)) return Narrow<K, BASE>::start(call, grids);
-#endif
+    static void start(const BsplineCall &call, const Grid<T> *grids) {
         Backward self = {&call, grids, nullptr, nullptr, batch_size(call, MANY)};
         if (BASE) {
             const int64_t bytes = call.inputs * call.outputs * (int64_t)sizeof(T);
@@ -177,20 +171,6 @@ template <typename T, int K, bool BASE> struct Backward {
     }
 };
 
-template <typename T, int K> static void backward_base(const BsplineCall &call) {
-    if (call.weight) Backward<T, K, true>::start(call);
-    else Backward<T, K, false>::start(call);
-}
-
-template <typename T> static void backward_degree(const BsplineCall &call) {
-    if (call.degree == 1) backward_base<T, 1>(call);
-    else if (call.degree == 2) backward_base<T, 2>(call);
-    else backward_base<T, 3>(call);
-}
-
-void bspline_backward(const BsplineCall &call) {
-    if (call.wide) backward_degree<double>(call);
-    else backward_degree<float>(call);
-}
+void bspline_backward(const BsplineCall &call) { start<Backward>(call); }
 
 } // namespace SUPERPOSE_ISA

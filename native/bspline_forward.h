@@ -4,8 +4,7 @@
 // the strip stay in the first-level cache while all inputs pass.
 #pragma once
 
-#include "narrow.h"
-#include "strips.h"
+#include "start.h"
 
 namespace SUPERPOSE_ISA {
 
@@ -105,31 +104,12 @@ template <typename T, int K, bool BASE> struct Forward {
         self.run(0, self.call->samples, {from * width, to * width < self.call->outputs ? to * width : self.call->outputs});
     }
 
-    static void start(const BsplineCall &call) {
-        const Grid<T> *grids = make_grids<T, K>(call);
-#if defined(__AVX512F__)
-        if constexpr (sizeof(T) == sizeof(float))
-            if (is_narrow(call, grids)) return Narrow<K, BASE>::start(call, grids);
-#endif
+    static void start(const BsplineCall &call, const Grid<T> *grids) {
         Forward self = {&call, grids, BASE ? turned_weight<T>(call) : nullptr, batch_size(call, FEW), call.samples >= 64 * call.threads};
         run_parts(part, &self, call.threads, call.threads);
     }
 };
 
-template <typename T, int K> static void forward_base(const BsplineCall &call) {
-    if (call.weight) Forward<T, K, true>::start(call);
-    else Forward<T, K, false>::start(call);
-}
-
-template <typename T> static void forward_degree(const BsplineCall &call) {
-    if (call.degree == 1) forward_base<T, 1>(call);
-    else if (call.degree == 2) forward_base<T, 2>(call);
-    else forward_base<T, 3>(call);
-}
-
-void bspline_forward(const BsplineCall &call) {
-    if (call.wide) forward_degree<double>(call);
-    else forward_degree<float>(call);
-}
+void bspline_forward(const BsplineCall &call) { start<Forward>(call); }
 
 } // namespace SUPERPOSE_ISA

@@ -134,8 +134,8 @@ def _best(curve: _Curve, function: Function) -> list[Match]:
         values = function.value(starts[:, :1] * curve.t + starts[:, 1:])
         _, _, errors = curve.projected(values)
         best = np.argsort(errors, kind="stable")[:POLISHED]
-        tried = [_polished(curve, function, *starts[n]) for n in best if np.isfinite(errors[n])]
-    tried = [match for match in tried if match is not None]
+        polished = [_polished(curve, function, *map(float, starts[n])) for n in best if np.isfinite(errors[n])]
+    tried = [match for match in polished if match is not None]
     return [min(tried, key=lambda match: match.error)] if tried else []
 
 
@@ -145,40 +145,51 @@ def _allowed(function: Function, a: float, b: float, low: float, high: float) ->
 
 
 def _starts(function: Function, low: float, high: float) -> Iterator[tuple[float, float]]:
-    """Inner constants to start from: a scale, and where the argument is zero."""
-    half, middle = (high - low) / 2, (high + low) / 2
-    bound = max(abs(low), abs(high))
+    """Inner constants to start from."""
     if function.swallows == "scale":
-        yield from ((1.0, 0.0), (-1.0, 0.0))
-        for share in (1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
-            yield 1.0, -low + share * 2 * half
-            yield -1.0, high + share * 2 * half
-        for place in np.linspace(-1, 1, 21):
-            yield 1.0, -(middle + place * half)
-    elif function.swallows == "shift":
-        for speed in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0):
-            yield from ((speed / half, 0.0), (-speed / half, 0.0))
-    elif math.isfinite(function.domain[0]) and math.isfinite(function.domain[1]):
-        inner, outer = function.domain
-        reach, centre = (outer - inner) / 2, (outer + inner) / 2
-        for share in (0.05, 0.2, 0.5, 0.8, 0.95, 0.99):
-            yield share * reach / bound, centre
-            for offset in (-0.99, -0.5, 0.0, 0.5, 0.99):
-                yield share * reach / half, centre + offset * (1 - share) * reach - share * reach / half * middle
-    else:
-        speeds = (
-            (0.15, 0.5, 1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 13.0, 18.0, 25.0)
-            if function.period
-            else (0.15, 0.5, 1.0, 2.0, 4.0, 8.0, 20.0)
-        )
-        for speed in speeds:
-            yield speed / half, 0.0
-            if function.period:
-                for phase in np.arange(4) * function.period / 4:
-                    yield speed / half, phase - speed / half * middle
-            else:
-                for place in (-2.0, -1.0, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0, 2.0):
-                    yield speed / half, -(middle + place * half) * speed / half
+        return _zeros(low, high)
+    if function.swallows == "shift":
+        return ((sign * speed / (high - low), 0.0) for speed in (0.2, 0.6, 2, 6, 20, 60) for sign in (1, -1))
+    if math.isfinite(function.domain[0]) and math.isfinite(function.domain[1]):
+        return _fitting_in(function.domain, low, high)
+    return _waves(function.period, low, high) if function.period else _bends(low, high)
+
+
+def _zeros(low: float, high: float) -> Iterator[tuple[float, float]]:
+    """Zero of the argument where the data have it, before and behind them, and among them."""
+    yield from ((1.0, 0.0), (-1.0, 0.0))
+    for share in (1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
+        yield 1.0, -low + share * (high - low)
+        yield -1.0, high + share * (high - low)
+    for place in np.linspace(low, high, 21):
+        yield 1.0, -float(place)
+
+
+def _fitting_in(domain: tuple[float, float], low: float, high: float) -> Iterator[tuple[float, float]]:
+    """Arguments that stay within a bounded domain."""
+    reach, centre = (domain[1] - domain[0]) / 2, (domain[1] + domain[0]) / 2
+    half, middle = (high - low) / 2, (high + low) / 2
+    for share in (0.05, 0.2, 0.5, 0.8, 0.95, 0.99):
+        yield share * reach / max(abs(low), abs(high)), centre
+        speed = share * reach / half
+        for offset in (-0.99, -0.5, 0.0, 0.5, 0.99):
+            yield speed, centre + offset * (1 - share) * reach - speed * middle
+
+
+def _waves(period: float, low: float, high: float) -> Iterator[tuple[float, float]]:
+    half, middle = (high - low) / 2, (high + low) / 2
+    for speed in (0.15, 0.5, 1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 13.0, 18.0, 25.0):
+        yield speed / half, 0.0
+        for phase in np.arange(4) * period / 4:
+            yield speed / half, float(phase) - speed / half * middle
+
+
+def _bends(low: float, high: float) -> Iterator[tuple[float, float]]:
+    half, middle = (high - low) / 2, (high + low) / 2
+    for speed in (0.15, 0.5, 1.0, 2.0, 4.0, 8.0, 20.0):
+        yield speed / half, 0.0
+        for place in (-2.0, -1.0, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0, 2.0):
+            yield speed / half, -(middle + place * half) * speed / half
 
 
 def _polished(curve: _Curve, function: Function, a: float, b: float) -> Match | None:

@@ -23,6 +23,10 @@ POINTS = 200
 """Points of a curve that are looked at."""
 POLISHED = 3
 """Starts of every function that are refined."""
+HOPELESS = 0.5
+"""Error of a start from which none is refined."""
+SHORT = 0.02
+"""Length of the interval of arguments below which every function is a parabola in disguise."""
 LARGEST = 100.0
 """How much larger than the curve the parts of a symbol may be: a long sine can pass for a parabola, by cancellation."""
 
@@ -134,13 +138,15 @@ def _best(curve: _Curve, function: Function) -> list[Match]:
         values = function.value(starts[:, :1] * curve.t + starts[:, 1:])
         _, _, errors = curve.projected(values)
         best = np.argsort(errors, kind="stable")[:POLISHED]
-        polished = [_polished(curve, function, *map(float, starts[n])) for n in best if np.isfinite(errors[n])]
+        polished = [_polished(curve, function, *map(float, starts[n])) for n in best if errors[n] < HOPELESS]
     tried = [match for match in polished if match is not None]
     return [min(tried, key=lambda match: match.error)] if tried else []
 
 
 def _allowed(function: Function, a: float, b: float, low: float, high: float) -> bool:
     ends = a * low + b, a * high + b
+    if function.swallows != "scale" and abs(a) * (high - low) < SHORT:
+        return False
     return function.holds(min(ends), max(ends), MARGIN)
 
 

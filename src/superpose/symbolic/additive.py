@@ -20,7 +20,7 @@ Array = np.ndarray
 DEGREES = (2, 4, 7, 11, 16, 24)
 CANDIDATES = 4
 """Symbols tried for each curve."""
-COMBINATIONS = 24
+COMBINATIONS = 12
 """Choices of symbols for all curves together that are passed on."""
 
 
@@ -61,9 +61,12 @@ def additive_formulas(found: Additive, functions: tuple[Function, ...], near: fl
         if x[0] > 0:
             inverse = apply(power(-1), root)
             close += [(match, inverse) for match in matches(1 / x, f, functions) if match.error < 0.3]
+            if x[-1] > 4 * x[0] and view.inputs == 1:
+                logarithm = apply("log", root)
+                close += [(match, logarithm) for match in matches(np.log(x), f, functions) if match.error < 0.3]
         # Below what the curve itself is known to, only simplicity counts.
         floor = near / max(float(np.median(np.abs(view.scale))) * spread, 1e-300)
-        close.sort(key=lambda match: np.log10(max(match.error, floor, 1e-9)) * 2 + match.complexity)
+        close.sort(key=lambda pair: _cost(pair[0], floor))
         options.append(close[:CANDIDATES])
     if not all(options):
         return

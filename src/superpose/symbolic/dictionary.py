@@ -21,6 +21,8 @@ ROWS = 300
 """Rows on which terms are compared."""
 MOST = 1200
 """Terms of a dictionary."""
+MOST_PLAIN = 4000
+"""Terms for the target as it is."""
 KEPT = 12
 """Combinations that grow, and that are passed on."""
 LARGEST = 4
@@ -49,9 +51,10 @@ def sparse_formulas(view: View, *, goal: float) -> list[tuple[float, Expression]
         goal: Error in the units of the data at which nothing more is added.
     """
     view = _thinned(view)
-    terms = _products(view)
+    every = _products(view)
     found: list[tuple[float, Expression]] = []
     for transform, changed in transformed(view):
+        terms = every if transform.name == "t" else every[:MOST]
         implicit = transform.name == "t" and view.inputs > 1
         below = [t for t in terms if t.cost <= 3] if implicit else []
         values = np.column_stack([*(t.values for t in terms), *(t.values * view.t for t in below)])
@@ -59,6 +62,8 @@ def sparse_formulas(view: View, *, goal: float) -> list[tuple[float, Expression]
         for error, chosen, coef in _subsets(values, changed.t, np.abs(changed.scale), costs, goal):
             above = [(c, terms[n]) for n, c in zip(chosen, coef[1:], strict=True) if n < len(terms)]
             under = [(c, below[n - len(terms)]) for n, c in zip(chosen, coef[1:], strict=True) if n >= len(terms)]
+            if _cancels(under):
+                continue
             found.append((error, changed.whole(_fraction_of(float(coef[0]), above, under))))
     return sorted(found, key=lambda pair: pair[0])
 
@@ -108,6 +113,14 @@ def _fraction_of(constant: float, above: list[tuple[float, Term]], under: list[t
         return numerator
     denominator = plus(ONE, *(times(Constant(-float(c)), t.root) for c, t in under))
     return times(numerator, apply(power(-1), denominator))
+
+
+def _cancels(under: list[tuple[float, Term]]) -> bool:
+    """Whether a denominator is nearly zero: a relation of the terms among themselves, not of the target."""
+    if not under:
+        return False
+    parts = [np.ones(len(under[0][1].values)), *(-c * t.values for c, t in under)]
+    return bool(np.median(np.abs(sum(parts))) < 0.02 * sum(np.median(np.abs(part)) for part in parts))
 
 
 # ---------------------------------------------------------------------------------------------- dictionaries
@@ -193,7 +206,7 @@ def _factors(view: View) -> list[Term]:
         for share in (0.5, 2)
         if 0.5 < np.ptp(t.values * share) < 80
     ]
-    return _distinct([*single, *others, *joint, *waves, *sums])
+    return _distinct([*single, *others, *joint, *waves, *sums], logarithmic=True)
 
 
 def _apart(a: Term, b: Term) -> bool:
@@ -203,20 +216,21 @@ def _apart(a: Term, b: Term) -> bool:
         return bool(abs(np.corrcoef(left, right)[0, 1]) < 1 - 1e-9)
 
 
-def _distinct(terms: Sequence[Term]) -> list[Term]:
-    """Finite terms that vary, of those that say the same the simplest, at most `MOST`."""
+def _distinct(terms: Sequence[Term], *, logarithmic: bool = False) -> list[Term]:
+    """Finite terms that vary, of those that say the same the simplest."""
     found, seen = [], set()
     for term in sorted(terms, key=lambda t: t.cost):
         with np.errstate(all="ignore"):
-            spread = term.values.std()
-            if not np.isfinite(term.values).all() or not spread > 1e-9 * np.abs(term.values).max():
+            values = np.log(np.abs(term.values)) if logarithmic else term.values
+            spread = values.std()
+            if not np.isfinite(values).all() or not spread > 1e-9 * np.abs(values).max():
                 continue
-            standard = (term.values - term.values.mean()) / spread
+            standard = (values - values.mean()) / spread
         key = tuple(np.round(standard[:8] * np.sign(standard[0]), 6))
         if key not in seen:
             seen.add(key)
             found.append(term)
-        if len(found) == MOST:
+        if len(found) == (MOST if logarithmic else MOST_PLAIN):
             break
     return found
 

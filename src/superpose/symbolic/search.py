@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 
@@ -15,11 +16,14 @@ from superpose.symbolic.refit import mean_square, refit
 from superpose.symbolic.snap import snapped
 from superpose.symbolic.symmetry import Seen, reductions
 from superpose.symbolic.view import View
+from superpose.symbolic.waves import wave_formulas
 
 Array = np.ndarray
 
 ROWS = 400
 """Rows on which candidates are refitted first."""
+STEPS = 40
+"""Steps of these first fits."""
 EXACT = 1e-7
 """Error, as a share of the target's spread, that only the true formula has."""
 SNAPPED = 12
@@ -69,7 +73,7 @@ class Pool:
         if complexity(root) > LARGEST:
             return np.inf
         self.tried += 1
-        quick = refit(root, *self.part)
+        quick = refit(root, *self.part, steps=STEPS)
         if not quick.loss < max(25 * self.best, 0.5 * self.spread**2):
             return quick.loss
         loss = mean_square(quick.root, self.X, self.y)
@@ -96,14 +100,14 @@ def search(X: Array, y: Array, *, max_time: float, functions: tuple[Function, ..
     for seen in reductions(View.of(X, y, tuple(Variable(n) for n in range(X.shape[1])))):
         views.append(seen)
         pool.noise = min(pool.noise, seen.error)
-    for stage in (_linear, _curves, _dictionaries, _multiplied):
-        for seen in reversed(views):
+    for stages in ((_linear, _curves, _dictionaries), (_waves,), (_multiplied,)):
+        for seen, stage in product(reversed(views), stages):
             for root in stage(seen.view, pool, functions):
                 pool.consider(root)
                 if pool.late:
                     return _finished(pool)
-        if pool.solved:
-            break
+            if pool.solved:
+                return _finished(pool)
     return _finished(pool)
 
 
@@ -140,6 +144,11 @@ def _dictionaries(view: View, pool: Pool, functions: tuple[Function, ...]) -> It
     goal = max(1e-9 * pool.spread, 1.01 * pool.noise if pool.noise < 0.3 * pool.spread else 0.0)
     found = [*sparse_formulas(view, goal=goal)[:30], *product_formulas(view, goal=goal)[:30]]
     yield from (root for _, root in sorted(found, key=lambda pair: pair[0]))
+
+
+def _waves(view: View, pool: Pool, functions: tuple[Function, ...]) -> Iterator[Expression]:
+    """Waves too fast for a surrogate."""
+    yield from wave_formulas(view)
 
 
 def _multiplied(view: View, pool: Pool, functions: tuple[Function, ...]) -> Iterator[Expression]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from superpose.symbolic.expression import Constant, Expression, ZERO, free_constants, rebuilt
+from superpose.symbolic.expression import ZERO, Constant, Expression, free_constants, rebuilt
 from superpose.symbolic.refit import Refit, refit
 
 Array = np.ndarray

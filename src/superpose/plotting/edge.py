@@ -79,7 +79,7 @@ def plot_edge(
     if not isinstance(model, KAN):
         raise TypeError(f"only a KAN has edge functions to draw, got {type(model).__name__}.")
     found = profile(model, X, edge := checked_edge(model, edge))
-    guesses = [(str(label), _values(label, function, found.x)) for label, function in candidates or []]
+    guesses = [(plain(str(label)), _values(label, function, found.x)) for label, function in candidates or []]
     ax = axes_for(ax, (SIZE[0], SIZE[1] + (1.2 if guesses else 0)))
     paint = colours(ax)
     scale, shift = found.units
@@ -94,7 +94,7 @@ def plot_edge(
         below.set_ylabel("left over")
     for n, (label, values) in enumerate(guesses):
         style: dict[str, Any] = {"color": f"C{n + 1}", "linewidth": 1.5, "linestyle": ("--", "-.", ":")[n % 3]}
-        ax.plot(shown, values, label=plain(label), zorder=4, **style)
+        ax.plot(shown, values, label=label, zorder=4, **style)
         below.plot(shown, found.y - values, **style)
     _draw_data_(ax, found.data * scale + shift, paint.faint(0.45))
     if guesses:

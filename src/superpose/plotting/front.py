@@ -42,9 +42,10 @@ def plot_front(
         >>> from superpose.plotting import plot_front
         >>> ax = plot_front([1, 3, 7], [0.5, 0.01, 0.009], picked=1, labels=["$c$", "$x^2$", "$x^2+c$"], reference=0.008)
         >>> [text.get_text() for text in ax.texts]
-        ['$c$', '$x^2$', '$x^2+c$', 'network']
+        ['network', '$c$', '$x^2$', '$x^2+c$']
     """
     x, y, sound = _checked(complexities, losses, picked, labels)
+    words = [plain(str(label)) for label in labels or []]
     ax = axes_for(ax, (4.5, 3.2))
     paint = colours(ax)
     front = best_of(x, y, sound)
@@ -55,11 +56,11 @@ def plot_front(
     ax.scatter(x[front], y[front], s=30, color=[paint.curve], zorder=3)
     if picked is not None and sound[picked]:
         ax.scatter(x[picked], y[picked], s=130, facecolors="none", edgecolors=[paint.accent], linewidths=1.8, zorder=4)
-    ax.margins(x=0.08, y=0.12 if labels is None else 0.22)
+    ax.margins(x=0.08, y=0.22 if words else 0.12)
     if reference is not None and np.isfinite(reference) and reference > 0:
         _draw_reference_(ax, reference, paint)
-    if labels is not None:
-        texts = [_label(ax, x[n], y[n], plain(str(labels[n])), paint, picked=n == picked) for n in front]
+    if words:
+        texts = [_label(ax, x[n], y[n], words[n], paint, picked=n == picked) for n in front]
         _make_room_(ax, texts)
         _separate_(ax, texts, [(x[n], y[n]) for n in np.flatnonzero(sound)], paint)
     return ax

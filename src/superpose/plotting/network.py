@@ -11,7 +11,7 @@ from superpose.models import KAN
 from superpose.plotting.canvas import Colours, axes_for, colours, figure_of
 from superpose.plotting.graph import Edge, Graph, graph
 from superpose.plotting.layout import Layout, layout, smooth
-from superpose.plotting.names import as_math, checked_edge, default_names, inches, shorten_, shrink_, write
+from superpose.plotting.names import as_math, checked_edge, default_names, inches, is_math, shorten_, shrink_, write
 from superpose.scores import input_names, table
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def plot(
     ends = default_names("y", model.widths[-1]) if outputs is None else [str(name) for name in outputs]
     if len(ends) != model.widths[-1]:
         raise ValueError(f"the model has {model.widths[-1]} outputs, but there are {len(ends)} names for them.")
+    for name in filter(is_math, [*known, *ends]):
+        as_math(name)
     picture = graph(model, rows)
     labels = {checked_edge(model, edge): as_math(text) for edge, text in (symbols or {}).items()}
     return draw(picture, known, ends, labels, ax)
@@ -116,7 +118,7 @@ def draw(
         shorten_(text, MOST_NAME * room[0])
     margins = [max(map(inches, side.values()), default=0) + PAD for side in (left, right)]
     most = FRAME if given is None else LARGE
-    free = room[0] - sum(margins), room[1] - 2 * PAD
+    free = max(room[0] - sum(margins), PAD), max(room[1] - 2 * PAD, PAD)
     found = layout(picture, free, most, labelled=bool(labels))
     side = min(most, free[0] / (found.width + 2 * GAP), free[1] / found.height)
     _fit_(ax, found, side, margins, new=given is None)

@@ -36,7 +36,7 @@ class Layout:
         nodes: Place of every node that is drawn, by layer and number; layer 0 holds the inputs.
         factors: Place of every factor of a product, by layer of edges and output.
         frames: Centre of every edge's frame.
-        lines: Points of the line of every edge, from node to node.
+        lines: Corners of the line of every edge, from node to node; `smooth` makes bends of them.
     """
 
     width: float
@@ -44,7 +44,7 @@ class Layout:
     nodes: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     factors: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     frames: dict[Edge, tuple[float, float]] = field(default_factory=dict)
-    lines: dict[Edge, Float[np.ndarray, "points 2"]] = field(default_factory=dict)
+    lines: dict[Edge, Float[np.ndarray, "corners 2"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _add_group_(
         lane = level + 0.5 + (ROW - 1) / 2 + LANE * (block.columns - column - 0.5)
         levels = [level if c == column else lane for c in range(block.columns)]
         points = [(x, y), *((m + d, h) for m, h in zip(middles, levels, strict=True) for d in (-0.5, 0.5)), ends[o]]
-        found.lines[n, o, i] = smooth(np.array(points))
+        found.lines[n, o, i] = np.array(points)
 
 
 def smooth(points: Float[np.ndarray, "corners 2"]) -> Float[np.ndarray, "points 2"]:

@@ -192,7 +192,7 @@ class _Pen:
         strength = np.array([self.strength(edge) for edge in edges])
         tint = [self.paint.accent if edge in self.labels else self.paint.ink for edge in edges]
         rgba = np.array([(*c[:3], FAINT + (1 - FAINT) * s) for c, s in zip(tint, strength, strict=True)]).reshape(-1, 4)
-        lines = [self.found.lines[edge] for edge in edges]
+        lines = [smooth(self.found.lines[edge]) for edge in edges]
         self.ax.add_collection(
             LineCollection(lines, linewidths=width * (0.3 + 0.7 * strength), colors=rgba, zorder=1, label="lines"),
             autolim=False,

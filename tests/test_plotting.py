@@ -232,6 +232,8 @@ def test_symbols_stand_below_their_frames_in_another_colour():
     for text in ax.texts[-2:]:
         box = text.get_window_extent().transformed(ax.transData.inverted())
         assert not any(box.overlaps(other) for other in boxes)
+    wide = plot(network(2, 1), rows(30, 2), symbols={(0, 0, 0): r"\sqrt{x} + \exp(x) + 3"}).texts[-1]
+    assert wide.get_window_extent().width < 1.5 * 0.36 * wide.figure.dpi
     gone = plot(pruned((0, 1, 0)), rows(30, 2), symbols={(0, 1, 0): "x"})
     assert "$x$" not in words(gone)
 

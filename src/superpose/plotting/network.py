@@ -30,8 +30,8 @@ LEAST = 0.5
 """Least height of such a figure."""
 PAD = 0.08
 """Space around the whole, in inches."""
-GAP = 0.4
-"""Space between a node and its name, in sides of a frame."""
+GAP = 0.11
+"""Space between a node and its name, in inches."""
 MOST_NAME = 0.28
 """Share of the width beyond which a name loses its middle."""
 CURVE = 0.36
@@ -116,29 +116,29 @@ def draw(
     }
     for text in [*left.values(), *right.values()]:
         shorten_(text, MOST_NAME * room[0])
-    margins = [max(map(inches, side.values()), default=0) + PAD for side in (left, right)]
+    margins = [max(map(inches, side.values()), default=0) + PAD + GAP for side in (left, right)]
     most = FRAME if given is None else LARGE
     free = max(room[0] - sum(margins), PAD), max(room[1] - 2 * PAD, PAD)
     found = layout(picture, free, most, labelled=bool(labels))
-    side = min(most, free[0] / (found.width + 2 * GAP), free[1] / found.height)
+    side = min(most, free[0] / found.width, free[1] / found.height)
     _fit_(ax, found, side, margins, new=given is None)
     pen = _Pen(ax, picture, found, colours(ax), side, labels)
     pen.draw_lines()
     pen.draw_frames()
     pen.draw_nodes()
     pen.draw_symbols()
-    for texts, step in ((left, -GAP), (right, GAP)):
+    for texts, step in ((left, -GAP / side), (right, GAP / side)):
         _place_(texts, found, step, side)
     return ax
 
 
 def _fit_(ax: "Axes", found: Layout, side: float, margins: Sequence[float], *, new: bool) -> None:
     """Give the axes the limits, and a new figure the size, at which a frame's side is so many inches."""
-    used = side * (found.width + 2 * GAP) + sum(margins), max(side * found.height + 2 * PAD, LEAST)
+    used = side * found.width + sum(margins), max(side * found.height + 2 * PAD, LEAST)
     if new:
         figure_of(ax).set_size_inches(*used)
     room = _size(ax)
-    left = -GAP - (margins[0] + (room[0] - used[0]) / 2) / side
+    left = -(margins[0] + (room[0] - used[0]) / 2) / side
     low = found.height / 2 - room[1] / side / 2
     ax.set(xlim=(left, left + room[0] / side), ylim=(low, low + room[1] / side), xticks=[], yticks=[])
     ax.set_aspect("equal")
@@ -263,7 +263,8 @@ class _Pen:
         size = min(rcParams["font.size"], 0.55 * 72 * self.side)
         for edge, text in self.labels.items():
             x, y = self.found.frames[edge]
-            write(self.ax, x, y - 0.62, text, ha="center", va="top", color=self.paint.accent, size=size)
+            drawn = write(self.ax, x, y - 0.62, text, ha="center", va="top", color=self.paint.accent, size=size)
+            shrink_([drawn], size * 1.4 * self.side / max(inches(drawn), 1.4 * self.side))
 
 
 def curve(picture: Graph, edge: Edge) -> Float[np.ndarray, "points 2"]:

@@ -86,7 +86,7 @@
   const follow = () => {
     const name = location.hash.replace(/^#edge-/, "");
     if (location.hash.startsWith("#edge-") && Object.hasOwn(edges, name)) show(name);
-    else if (dialog.open) dialog.close();
+    else shut();
   };
 
   const step = (by) => {
@@ -95,17 +95,28 @@
     show(name);
   };
 
-  dialog.addEventListener("close", () => {
-    light(shown, false);
-    history.replaceState(null, "", location.pathname + location.search);
-    part(`frame-${shown}`)?.focus({ preventScroll: true });
-  });
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  // Browsers tell of a closed dialog a frame later, when another edge may be open already.
+  const leave = () => {
+    if (dialog.open || shown === null) return;
+    const name = shown;
+    shown = null;
+    light(name, false);
+    if (location.hash.startsWith("#edge-")) history.replaceState(null, "", location.pathname + location.search);
+    part(`frame-${name}`)?.focus({ preventScroll: true });
+  };
+
+  const shut = () => {
+    dialog.close();
+    leave();
+  };
+
+  dialog.addEventListener("close", leave);
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) shut(); });
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });
-  part("close").addEventListener("click", () => dialog.close());
+  part("close").addEventListener("click", shut);
   part("before").addEventListener("click", () => step(-1));
   part("after").addEventListener("click", () => step(1));
   for (const name of order) {

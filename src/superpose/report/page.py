@@ -46,6 +46,7 @@ def write_report(
 
     Example:
         >>> import numpy as np, pandas as pd
+        >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> from superpose.tabular import Job, fit_pipeline, prepare
         >>> x = np.linspace(0, 3, 60)
@@ -53,7 +54,7 @@ def write_report(
         >>> pipeline, _ = fit_pipeline(prepare(frame, job := Job("height", max_time=1)), job)
         >>> with TemporaryDirectory() as folder:
         ...     write_report(pipeline, frame, f"{folder}/report.html")
-        ...     "angle" in open(f"{folder}/report.html").read()
+        ...     "angle" in Path(folder, "report.html").read_text()
         True
     """
     x, holes = pipeline.inputs.encode(frame)
@@ -86,7 +87,7 @@ def number(value: Any) -> str:
     if value is None or not np.isfinite(value):
         return "–"
     if value == 0 or isinstance(value, int):
-        return str(value)
+        return f"{value:.0f}"
     size = abs(value)
     text = f"{value:.3g}" if 1e-3 <= size < 1e4 else f"{value:.2e}" if size < 1e-3 else f"{value:,.0f}"
     return text.replace("-", "−")

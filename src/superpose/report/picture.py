@@ -68,6 +68,7 @@ def draw(picture: Graph, names: Names) -> str:
         *(pen.node(*node) for node in found.nodes),
     ]
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    size += f' style="min-width:{min(width, 640):.0f}px"'  # on a phone it is better moved than unreadable
     return f'<svg {size} role="group" aria-label="The network">\n' + "\n".join(parts) + "\n</svg>"
 
 

@@ -1,5 +1,6 @@
 """What is in the pictures: the artists are counted and measured, and compared with the network."""
 
+import sys
 import time
 
 import matplotlib as mpl
@@ -420,6 +421,8 @@ def test_wrong_fronts_are_refused():
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.axes", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModuleNotFoundError, match=r"superpose\[plot\]"):
         plot(network(2, 1), rows(20, 2))
+    with pytest.raises(ModuleNotFoundError, match=r"superpose\[plot\]"):
+        plot_front([1, 2], [2, 1])

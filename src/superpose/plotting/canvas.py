@@ -26,6 +26,14 @@ class Colours:
         return red, green, blue, 1.0
 
 
+def need_matplotlib() -> None:
+    """Raise a clear error where there is none."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("plots need matplotlib: pip install 'superpose[plot]'.", name=error.name) from None
+
+
 def axes_for(ax: Any, size: tuple[float, float], *, bare: bool = False) -> "Axes":
     """The axes given, or those of a new figure of `size` inches; `bare` ones fill it.
 
@@ -33,10 +41,9 @@ def axes_for(ax: Any, size: tuple[float, float], *, bare: bool = False) -> "Axes
         ModuleNotFoundError: If there is no matplotlib.
         TypeError: If `ax` is something else.
     """
-    try:
-        from matplotlib.axes import Axes
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("plots need matplotlib: pip install 'superpose[plot]'.", name=error.name) from None
+    need_matplotlib()
+    from matplotlib.axes import Axes
+
     if ax is not None:
         if not isinstance(ax, Axes):
             raise TypeError(f"ax must be matplotlib Axes, such as those of plt.subplots(), got {type(ax).__name__}.")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from superpose.models import KAN
+from superpose.plotting.canvas import need_matplotlib
 from superpose.plotting.graph import Edge
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def as_math(text: str) -> str:
     Raises:
         ValueError: If matplotlib cannot set it.
     """
+    need_matplotlib()
     from matplotlib.mathtext import MathTextParser
 
     text = f"${str(text).strip().strip('$')}$"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from superpose.layers import KANLinear as KANLinear
     from superpose.models import KAN as KAN
     from superpose.models import MLP as MLP
+    from superpose.plotting import plot as plot
     from superpose.pruning import prune as prune
     from superpose.scores import attribute as attribute
     from superpose.storage import load as load
@@ -41,6 +42,7 @@ _HOME = {
     "grids": ["refine", "move_grid"],
     "scores": ["attribute"],
     "pruning": ["prune"],
+    "plotting": ["plot"],
     "storage": ["save", "load"],
     "estimators": ["KANRegressor", "KANClassifier"],
     "_select": ["info", "which", "using"],

@@ -67,7 +67,7 @@ def save(model: KAN | MLP, path: str | os.PathLike[str], metadata: Mapping[str, 
     _check_state(state, _build(config).state_dict())
     document = {"format": FORMAT, "version": superpose.__version__, **config, "metadata": _check_metadata(metadata)}
     text = json.dumps({**document, "sha256": _digest(document, state)})
-    _replace(Path(path), to_bytes(state, {"superpose": text}))
+    write_whole(Path(path), to_bytes(state, {"superpose": text}))
 
 
 def load(path: str | os.PathLike[str]) -> KAN | MLP:
@@ -211,7 +211,7 @@ def _digest(document: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write beside the file and rename, so that a reader sees the old file or the new one and never half of one."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist.")

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from superpose.symbolic.expression import Expression, apply, plus
+from superpose.symbolic.expression import Constant, Expression, apply, plus
 from superpose.symbolic.functions import Function, power
 from superpose.symbolic.match import Match, matches
 from superpose.symbolic.view import Transform, View, transformed
@@ -72,7 +72,7 @@ def additive_formulas(found: Additive, functions: tuple[Function, ...], near: fl
         return
     chosen = sorted(product(*options), key=lambda symbols: sum(_cost(match, 1e-9) for match, _ in symbols))
     for symbols in chosen[:COMBINATIONS]:
-        yield view.whole(plus(*(match.of(root) for match, root in symbols)))
+        yield view.whole(plus(*(match.of(root) for match, root in symbols), Constant(float(found.coef[0]))))
 
 
 def _cost(match: Match, floor: float) -> float:

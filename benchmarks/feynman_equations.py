@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 import sympy
 
 USUAL = (1.0, 5.0)
@@ -52,12 +51,12 @@ class Equation:
     def function(self) -> Callable[..., np.ndarray]:
         return sympy.lambdify(list(self.symbols.values()), self.expression, "numpy")
 
-    def sample(self, rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-        """Points spread evenly at random over the box, and the values there, in float64."""
+    def sample(self, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points spread evenly at random over the box, a column for each name, and the values there, in float64."""
         low, high = np.array(list(self.ranges.values()), dtype=float).T
         x = np.random.default_rng(seed).uniform(low, high, (rows, len(low)))
         y = np.asarray(self.function(*x.T), dtype=float)
-        return pd.DataFrame(x, columns=self.names), y
+        return x, y
 
 
 def _equation(name: str, text: str, names: str, **ranges: tuple[float, float]) -> Equation:

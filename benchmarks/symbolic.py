@@ -108,9 +108,9 @@ def data(task: Task, given: argparse.Namespace) -> dict[str, np.ndarray]:
     noise = np.random.default_rng([task.seed, 1]).standard_normal(task.rows)
     y = y + task.level * np.sqrt(np.square(y).mean()) * noise
     return {
-        "X": x.to_numpy(),
+        "X": x,
         "y": y,
-        "X_test": x_test.to_numpy(),
+        "X_test": x_test,
         "y_test": y_test,
         "names": np.array(equation.names),
     }
@@ -144,7 +144,8 @@ def perform(task: Task, given: argparse.Namespace) -> dict[str, object]:
         if not result.exists():
             return row | {"error": error or "it ended without a result"}
         found = json.loads(result.read_text())
-        row |= {name: found[name] for name in ("formula", "error", "version")} | {"took": found["seconds"]}
+        row |= {name: found[name] for name in ("formula", "error", "version")}
+        row |= {"took": found["seconds"], "processor": found["processor"]}
         command = [sys.executable, str(HERE / "symbolic_judge.py"), str(arrays), str(result)]
         command += ["--seconds", str(given.judge_seconds), *([] if task.part == "D" else ["--equation", task.name])]
         judged, error = _process(command, folder, os.environ | ALONE, 3 * given.judge_seconds + GRACE)

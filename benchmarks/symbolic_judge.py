@@ -96,10 +96,14 @@ def nodes(expression: sympy.Expr) -> int:
 
 def values(expression: sympy.Expr, symbols: dict[str, sympy.Symbol], x: np.ndarray) -> np.ndarray:
     """The formula on the rows of a table; NaN where it has no real value."""
-    function = sympy.lambdify(list(symbols.values()), expression, ["numpy", "scipy"])
+    function = sympy.lambdify(list(symbols.values()), expression, "numpy")
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = np.broadcast_to(np.asarray(function(*x.T)), len(x))
+        try:
+            found = function(*x.T)
+        except NameError:  # a special function; SciPy takes long to come
+            found = sympy.lambdify(list(symbols.values()), expression, ["scipy", "numpy"])(*x.T)
+    found = np.broadcast_to(np.asarray(found), len(x))
     return np.where(np.abs(found.imag) > 1e-12, np.nan, found.real).astype(float)
 
 
@@ -127,7 +131,7 @@ def _measured(equation: Equation, formula: sympy.Expr, rows: int) -> Verdict:
     if strange:
         return replace(found, how=f"strange symbols {', '.join(sorted(map(str, strange)))}")
     x, y = equation.sample(rows, FRESH)
-    off = values(formula, equation.symbols, x.to_numpy()) - y
+    off = values(formula, equation.symbols, x) - y
     if not np.isfinite(off).all():
         return replace(found, how=f"not finite on {int((~np.isfinite(off)).sum())} of {rows} rows")
     r2 = float(1 - np.square(off).sum() / np.square(y - y.mean()).sum())
@@ -138,10 +142,10 @@ def _measured(equation: Equation, formula: sympy.Expr, rows: int) -> Verdict:
 def decided(equation: Equation, formula: sympy.Expr, rows: int) -> tuple[bool, bool, str]:
     """Whether it is a solution, whether it is equal, and by which way."""
     x, y = equation.sample(rows, FRESH)
-    if not _near(values(formula, equation.symbols, x.to_numpy()), y):
+    if not _near(values(formula, equation.symbols, x), y):
         return False, False, "not near"
     truth = equation.expression
-    formula = without_absolutes(formula, equation.symbols, x.to_numpy())
+    formula = without_absolutes(formula, equation.symbols, x)
     ways: tuple[tuple[str, Callable[[sympy.Expr, sympy.Expr], tuple[bool, bool]]], ...] = (
         ("fixed form", by_form),
         ("fixed form of squares", lambda one, other: (by_form(one**2, other**2)[0], False)),

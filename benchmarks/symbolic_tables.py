@@ -50,7 +50,7 @@ def _explain(report: Report, rows: Sequence[Row], given: argparse.Namespace, obs
     report.text(
         f"A and B: {given.rows} training rows, {given.test_rows} test rows without noise; noise is normal with a deviation of "
         "level times the root mean square of y, on the training targets only. Every fit is a process of one thread with "
-        f"{given.seconds:g} s, {given.jobs} at a time. A method is judged by the one formula that it picks. "
+        f"{given.seconds:g} s, {given.jobs} at a time; B has {given.feynman_seeds} seed{'s' * (given.feynman_seeds > 1)}. A method is judged by the one formula that it picks. "
         "**Solved** in B is SRBench's symbolic solution (R2 above 0.5, and truth minus formula or formula over truth "
         "simplifies to a constant, coefficients to three decimals); *numeric* counts, without noise, formulas within "
         f"{NUMERIC:g} of the truth on fresh data, and *either* both together. Solved in A: the difference simplifies to zero "
@@ -58,7 +58,11 @@ def _explain(report: Report, rows: Sequence[Row], given: argparse.Namespace, obs
     )
     versions = sorted({str(row["version"]) for row in rows if row.get("version")})
     if versions:
-        report.text(f"Measured: {', '.join(versions)}.")
+        shares = [float(row["processor"]) / float(row["took"]) for row in rows if row.get("processor") and row["took"]]
+        report.text(
+            f"Measured: {', '.join(versions)}. A fit had a processor for {_middle(shares)} of its time (median), which is "
+            "less than 1 where others used the machine; time limits go by the clock."
+        )
     for method, why in obstacles.items():
         report.text(f"**{method} was not run: {why}.**")
 

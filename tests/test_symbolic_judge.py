@@ -125,7 +125,7 @@ def test_a_formula_too_long_to_decide_is_not_waited_for(judge, monkeypatch):
 def test_a_result_is_judged_in_a_process_of_its_own(judge, tmp_path):
     equation = judge.EQUATIONS["I.12.1"]
     x, y = equation.sample(50, 0)
-    np.savez(tmp_path / "data.npz", X_test=x.to_numpy(), y_test=y, names=np.array(equation.names))
+    np.savez(tmp_path / "data.npz", X_test=x, y_test=y, names=np.array(equation.names))
     found = {"formula": "mu*Nn + 0.5", "predictions": (y + 0.5).tolist()}
     (tmp_path / "result.json").write_text(json.dumps(found))
     command = [sys.executable, str(FOLDER / "symbolic_judge.py"), "data.npz", "result.json", "--equation", "I.12.1"]

@@ -1,8 +1,9 @@
 """pykan's own workflow, fit, prune, refine, auto_symbolic and fit again; run by an interpreter that has pykan.
 
 The steps, shape, penalty and library are those of its first page (hellokan) with five hidden nodes; inputs and targets are
-scaled to what its grids expect, and put back into the formula. Functions are looked for on 300 rows, for it tries 101 x 101
-parameters on each. What has a time limit is the step: when the time is up, the formula at hand is the result.
+scaled to what its grids expect, and put back into the formula. Steps are fewer where the time does not allow them, and the
+last fit is cut short. Functions are looked for on 100 rows, for it tries 101 x 101 parameters on each; that cannot be cut
+short, and whoever starts this script ends it when it takes far too long.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import torch
 from symbolic_run import Table, run
 
 LIBRARY = ["x", "x^2", "x^3", "x^4", "exp", "log", "sqrt", "tanh", "sin", "1/x"]
-ROWS = 300
+ROWS = 100
 
 
 class Late(BaseException):

@@ -2,7 +2,8 @@
 
 Settings: those of its entry in SRBench (two objectives, error and length, trees of up to 50 nodes, offspring by default)
 with the functions that the equations are made of, Levenberg-Marquardt on every tree, generations and evaluations without
-limit until the time is up, and a choice from its front by description length at the noise that its own best formula leaves.
+limit until the time is up, and a choice from its front by the Bayesian information criterion, a node counting as a parameter:
+its own criteria want to know the noise. It computes in single precision.
 """
 
 import numpy as np
@@ -37,7 +38,7 @@ def fit(table: Table) -> tuple[str, np.ndarray]:
 
 
 def _chosen(model: SymbolicRegressor, table: Table) -> object:
-    """From the front the tree of least n log(error) plus the logarithm of n for every node; its own criterion wants the noise."""
+    """The tree of its front with the least n log(error) plus log(n) for every node."""
     rows, floor = len(table.y), 1e-12 * table.y.var()
 
     def cost(found: dict) -> float:

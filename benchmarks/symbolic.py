@@ -166,7 +166,7 @@ def _process(command: list[str], folder: str, environment: dict[str, str], secon
 
 def run(wanted: Sequence[Task], given: argparse.Namespace) -> list[dict[str, object]]:
     """The rows of all tasks: those that the file has, and those that are missing, appended as they come."""
-    known = {key(row): row for row in _read(given.rows_file)}
+    known = {key(row): row for row in _read(given.rows_file) if not (given.retry and row.get("error"))}
     missing = [task for task in wanted if key(asdict(task)) not in known]
     print(f"... {len(wanted)} fits, {len(wanted) - len(missing)} of them known", flush=True)
     lock = threading.Lock()
@@ -182,9 +182,12 @@ def run(wanted: Sequence[Task], given: argparse.Namespace) -> list[dict[str, obj
             print(f"... {about}: {mark}, R2 {row.get('r2')}, {time.perf_counter() - began:.0f} s", flush=True)
 
     if not given.report_only:
-        with ThreadPoolExecutor(given.jobs) as pool:
+        pool = ThreadPoolExecutor(given.jobs)
+        try:
             for future in [pool.submit(one, task) for task in missing]:
                 future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
     return [known[key(asdict(task))] for task in wanted if key(asdict(task)) in known]
 
 
@@ -228,6 +231,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="every so many of the equations (default all)")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time (default 2)")
     parser.add_argument("--rows-file", type=Path, help="default: results/symbolic.jsonl; none with --quick")
+    parser.add_argument("--retry", action="store_true", help="run again what crashed or was ended")
     parser.add_argument("--report-only", action="store_true", help="report the rows that are there, run nothing")
     parser.add_argument("--data", default=os.environ.get("SUPERPOSE_DATA"), help="folder of the tables of part D")
     given = parser.parse_args(argv)

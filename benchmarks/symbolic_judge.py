@@ -168,11 +168,14 @@ def _near(found: np.ndarray, y: np.ndarray) -> bool:
 
 def without_absolutes(formula: sympy.Expr, symbols: dict[str, sympy.Symbol], x: np.ndarray) -> sympy.Expr:
     """The formula with |u| as u or -u wherever u has one sign on the data; protected roots and logarithms have many."""
-    for node in sorted(formula.atoms(sympy.Abs), key=nodes):
+
+    def signed(node: sympy.Expr) -> sympy.Expr:
         inner = values(node.args[0], symbols, x)
-        if (inner >= 0).all() or (inner <= 0).all():
-            formula = formula.subs(node, node.args[0] if (inner >= 0).all() else -node.args[0])
-    return formula
+        if (inner >= 0).all():
+            return node.args[0]
+        return -node.args[0] if (inner <= 0).all() else node
+
+    return formula.replace(lambda node: isinstance(node, sympy.Abs), signed)
 
 
 def by_form(truth: sympy.Expr, formula: sympy.Expr) -> tuple[bool, bool]:

@@ -42,6 +42,7 @@ SAME = [
     ("I.50.26", "x1*cos(omega*t) + 0.5*alpha*x1*(1 + cos(2*omega*t))"),
     ("II.6.15b", "0.119366*p_d*sin(2.0*theta)/(epsilon*r**3)"),
     ("II.24.17", "sqrt(Abs((omega/c)**2 - 9.8696/d**2))"),
+    ("I.47.23", "sqrt(Abs(gamma*Abs(log(Abs(exp(-pr)))))/rho)"),
     ("II.35.18", "0.5*n_0/cosh(B*mom/(T*kb))"),
     ("II.35.21", "mom*n_rho*(exp(2*B*mom/(T*kb)) - 1)/(exp(2*B*mom/(T*kb)) + 1)"),
     ("III.8.54", "0.5 - 0.5*cos(12.5664*E_n*t/h)"),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from superpose.scores import attribute as attribute
     from superpose.storage import load as load
     from superpose.storage import save as save
+    from superpose.symbolic import formula as formula
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ _HOME = {
     "scores": ["attribute"],
     "pruning": ["prune"],
     "storage": ["save", "load"],
+    "symbolic": ["formula"],
     "estimators": ["KANRegressor", "KANClassifier"],
     "_select": ["info", "which", "using"],
 }

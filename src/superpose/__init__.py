@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from superpose.scores import attribute as attribute
     from superpose.storage import load as load
     from superpose.storage import save as save
+    from superpose.symbolic import formula as formula
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ _HOME = {
     "pruning": ["prune"],
     "plotting": ["plot"],
     "storage": ["save", "load"],
+    "symbolic": ["formula"],
     "estimators": ["KANRegressor", "KANClassifier"],
     "_select": ["info", "which", "using"],
 }

@@ -61,7 +61,7 @@ def refit(root: Expression, X: Array, y: Array, *, steps: int = STEPS) -> Refit:
             ftol=1e-15, xtol=1e-14, gtol=0.0,
         )  # fmt: skip
     constants, covariance = found[0], found[1]
-    fitted = with_constants(root, constants) if np.isfinite(constants).all() else root
+    fitted = with_constants(root, constants.tolist()) if np.isfinite(constants).all() else root
     loss = mean_square(fitted, X, y)
     if not loss <= before:
         return Refit(root, before, np.full(len(start), np.inf))

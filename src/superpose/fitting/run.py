@@ -75,8 +75,9 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
 ) -> Fit:
     """Fit a network to a table held in memory and return the best one seen; `model` stays as it is.
 
-    Inputs are scaled into [-1, 1] and targets to variance 1, and the scaling is kept in the new model, which takes and
-    gives the units of the data. A model that has its units already keeps them, so that a fit can go on from another.
+    Inputs are scaled into [-1, 1] and targets to mean 0 (but for outputs that are products) and variance 1, and the
+    scaling is kept in the new model, which takes and gives the units of the data. A model that has its units already
+    keeps them, so that a fit can go on from another.
 
     Levenberg-Marquardt (Marquardt 1963; Madsen, Nielsen and Tingleff 2004, section 3.2) fits small networks to full
     precision, with a penalty on rough edges (Eilers and Marx 1996) whose strength the data choose (MacKay 1992).

@@ -28,12 +28,15 @@ class Products(nn.Module):
 
     index: Int[Tensor, "most nodes"] | None
     """The first factors of all nodes, the second ones and so on; where there is none, one past the last feature."""
+    plain: bool
+    """Whether every node is a sum, so that nothing is multiplied."""
 
     def __init__(self, arities: Sequence[int]) -> None:
         super().__init__()
         self.arities = tuple(map(int, arities))
         if not self.arities or min(self.arities) < 1:
             raise ValueError(f"arities must be one or more positive integers such as (1, 1, 2), got {arities!r}.")
+        self.plain = max(self.arities) == 1
         first, none = [0, *accumulate(self.arities)], sum(self.arities)
         index = torch.tensor(
             [
@@ -43,16 +46,6 @@ class Products(nn.Module):
         )
         # Plain integers that follow from the arities: not in state dicts, which stay those of plain networks.
         self.register_buffer("index", None if self.plain else index, persistent=False)
-
-    @property
-    def plain(self) -> bool:
-        """Whether every node is a sum, so that nothing is multiplied."""
-        return max(self.arities) == 1
-
-    @property
-    def factors(self) -> int:
-        """Number of factors of all nodes."""
-        return sum(self.arities)
 
     def forward(self, x: Float[Tensor, "*batch factors"]) -> Float[Tensor, "*batch nodes"]:
         """The product of the factors of each node."""

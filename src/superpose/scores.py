@@ -114,7 +114,21 @@ def attribution(
         detach: Whether the values of the nodes count as given, so that a score knows the parameters of its own edge and
             of those behind it, but not that the data of a hidden layer depend on the layers before.
     """
-    values = model.input_scaling(x.to(model.input_scaling.scale))
+    found = scored(model, model.input_scaling(x.to(model.input_scaling.scale)), detach=detach)
+    return Attribution(*found, names=tuple(names), rows=len(x))
+
+
+class Scores(NamedTuple):
+    """What `scored` gives back, in the terms of `Attribution`."""
+
+    edges: tuple[Float[Tensor, "_ _"], ...]
+    nodes: tuple[Float[Tensor, " _"], ...]
+    inputs: Float[Tensor, " inputs"]
+    moments: tuple[Moments, ...]
+
+
+def scored(model: KAN, values: Float[Tensor, "samples inputs"], *, detach: bool = False) -> Scores:
+    """The scores of `attribution` for inputs in the units that the layers work in."""
     moments: list[Moments] = []
     spreads: list[Tensor] = []
     for layer, products in zip(model.layers, model.products, strict=True):
@@ -133,7 +147,7 @@ def attribution(
         share = torch.where(some, products.by_factor(score) / torch.where(some, spread, 1), 0)
         edges.insert(0, moment.spread * share.unsqueeze(1))
         score = edges[0].sum(0)
-    return Attribution(tuple(edges), tuple(nodes), score, tuple(moments), tuple(names), len(x))
+    return Scores(tuple(edges), tuple(nodes), score, tuple(moments))
 
 
 def edge_moments(layer: KANLinear, x: Float[Tensor, "samples inputs"], *, detach: bool = False) -> Moments:

@@ -5,7 +5,7 @@ than one. S networks, N samples, K outputs, P parameters each.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -156,6 +156,13 @@ class Bundle:
         matrices[layer][:, self.stages[layer].products.place(node)] = 0
         matrices[layer + 1][..., self._from(layer + 1, node)] = 0
         return replace(self, matrices=matrices)
+
+    def with_edges(self, keep: Sequence[Bool[Tensor, "_ _"]]) -> "Bundle":
+        """The same networks of which only these edges are there."""
+        masks = self.masks or (None,) * len(self.stages)
+        masks = tuple(k if mask is None else k & mask for k, mask in zip(keep, masks, strict=True))
+        wide = (k.repeat_interleave(stage.per_input, 1) for k, stage in zip(keep, self.stages, strict=True))
+        return replace(self, matrices=[m * w for m, w in zip(self.matrices, wide, strict=True)], masks=masks)
 
     def dead_nodes(self) -> list[Bool[Tensor, "S O"]]:
         """For every hidden layer, the nodes whose edges are all zero. Nothing can wake them, so they stay as they are."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from superpose.bases import Wavelet as Wavelet
     from superpose.estimators import KANClassifier as KANClassifier
     from superpose.estimators import KANRegressor as KANRegressor
+    from superpose.estimators import KANSymbolicRegressor as KANSymbolicRegressor
     from superpose.fitting import fit as fit
     from superpose.grids import move_grid as move_grid
     from superpose.grids import refine as refine
@@ -46,7 +47,7 @@ _HOME = {
     "plotting": ["plot"],
     "storage": ["save", "load"],
     "symbolic": ["formula"],
-    "estimators": ["KANRegressor", "KANClassifier"],
+    "estimators": ["KANRegressor", "KANClassifier", "KANSymbolicRegressor"],
     "_select": ["info", "which", "using"],
 }
 

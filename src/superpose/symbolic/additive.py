@@ -13,7 +13,7 @@ from numpy.polynomial import chebyshev
 from superpose.symbolic.expression import Constant, Expression, apply, plus
 from superpose.symbolic.functions import Function, power
 from superpose.symbolic.match import Match, matches
-from superpose.symbolic.view import Transform, View, transformed
+from superpose.symbolic.view import TRANSFORMS, Transform, View, transformed
 
 Array = np.ndarray
 
@@ -37,6 +37,11 @@ class Additive:
     degree: int
     coef: Array
     error: float
+
+    @property
+    def order(self) -> int:
+        """Place of its change of the target among all, the simplest first."""
+        return TRANSFORMS.index(self.transform)
 
     def curve(self, column: int) -> tuple[Array, Array]:
         """Points of one of the curves, as dense as the data."""

@@ -65,5 +65,6 @@ def refit(root: Expression, X: Array, y: Array, *, steps: int = STEPS) -> Refit:
     loss = mean_square(fitted, X, y)
     if not loss <= before:
         return Refit(root, before, np.full(len(start), np.inf))
-    spread = np.full(len(start), np.inf) if covariance is None else np.sqrt(np.abs(np.diag(covariance)) * loss)
-    return Refit(fitted, loss, spread)
+    if covariance is None or not np.isfinite(covariance).all():
+        return Refit(fitted, loss, np.full(len(start), np.inf))
+    return Refit(fitted, loss, np.sqrt(np.abs(np.diag(covariance)) * loss))

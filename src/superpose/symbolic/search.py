@@ -1,7 +1,7 @@
 """Searches formulas for a table: simpler variables first, then known kinds of formulas in them, then networks."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product
@@ -11,10 +11,14 @@ import numpy as np
 from superpose.symbolic.additive import additive_formulas, additives
 from superpose.symbolic.dictionary import product_formulas, sparse_formulas
 from superpose.symbolic.expression import Constant, Expression, Variable, apply, complexity
-from superpose.symbolic.functions import STANDARD, Function, power
+from superpose.symbolic.front import Front
+from superpose.symbolic.functions import Function, power
+from superpose.symbolic.networks import network_formulas
+from superpose.symbolic.normal import normal
 from superpose.symbolic.refit import mean_square, refit
 from superpose.symbolic.snap import snapped
 from superpose.symbolic.symmetry import Seen, reductions
+from superpose.symbolic.tidy import tidied
 from superpose.symbolic.view import View
 from superpose.symbolic.waves import wave_formulas
 
@@ -28,6 +32,10 @@ EXACT = 1e-7
 """Error, as a share of the target's spread, that only the true formula has."""
 SNAPPED = 12
 """Candidates whose constants are made nice."""
+SHARE = 0.85
+"""Share of the time for finding formulas; the rest makes their constants nice."""
+SIMPLE = ("t", "log", "x^-1")
+"""Changes of the target that are tried with powers taken out."""
 LARGEST = 60
 """Complexity above which nobody wants a formula."""
 
@@ -51,6 +59,13 @@ class Pool:
         order = np.random.default_rng(2).permutation(len(self.y))[:ROWS]
         self.part = self.X[order], self.y[order]
         self.spread = float(self.y.std()) or 1.0
+
+    def keep(self, root: Expression) -> None:
+        """Keep a candidate whose constants are fitted already."""
+        loss = mean_square(root, self.X, self.y)
+        if np.isfinite(loss):
+            self.tried += 1
+            self.losses[self.tried] = loss, root
 
     @property
     def late(self) -> bool:
@@ -92,52 +107,105 @@ class Pool:
         return [root for _, root in kept]
 
 
-def search(X: Array, y: Array, *, max_time: float, functions: tuple[Function, ...] = STANDARD) -> list[Expression]:
-    """Formulas for a table, from simple to good, their constants fitted and made nice where the data allow it."""
-    pool = Pool(X, y, time.perf_counter() + max_time)
-    pool.consider(Constant(float(y.mean())))
+@dataclass(frozen=True)
+class Job:
+    """What a search works with: the functions curves may become, networks or not, processes, and a seed."""
+
+    functions: tuple[Function, ...]
+    networks: bool
+    jobs: int
+    seed: int
+    show: Callable[[str], None]
+
+
+def search(
+    X: Array, y: Array, X_held: Array, y_held: Array, names: Sequence[str], job: Job, *, max_time: float
+) -> Front:
+    """Formulas for a table, from simple to accurate, their constants fitted and made nice where the data allow it.
+
+    Args:
+        X: Rows to fit.
+        y: Their targets.
+        X_held: Rows that judge.
+        y_held: Their targets.
+        names: Names of the inputs.
+        job: How to search.
+        max_time: Seconds; what is under way is finished first. Ctrl-C ends the search with what there is.
+    """
+    began = time.perf_counter()
+    pool = Pool(X, y, began + SHARE * max_time)
+    pool.keep(Constant(float(y.mean())))
+    stopped = "finished"
+    try:
+        _explore(pool, job)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    stopped = "time" if pool.late and stopped == "finished" else stopped
+    roots = pool.front()
+    try:
+        for root in _finished(pool, began + max_time):
+            roots.append(root)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    return Front.of(roots, X, y, X_held, y_held, names, stopped=stopped, seconds=time.perf_counter() - began)
+
+
+def _explore(pool: Pool, job: Job) -> None:
+    """Go through all views and stages until the data are explained or the time is up."""
     views: list[Seen] = []
-    for seen in reductions(View.of(X, y, tuple(Variable(n) for n in range(X.shape[1])))):
+    job.show("looking for variables in which the function is simpler")
+    for seen in reductions(View.of(pool.X, pool.y, tuple(Variable(n) for n in range(pool.X.shape[1])))):
         views.append(seen)
         pool.noise = min(pool.noise, seen.error)
-    for stages in ((_linear, _curves, _dictionaries), (_waves,), (_multiplied,)):
+        if pool.late:
+            break
+    for stages in STAGES:
         for seen, stage in product(reversed(views), stages):
-            for root in stage(seen.view, pool, functions):
+            job.show(f"{stage.__name__.strip('_')} of {seen.view.inputs} variables, error {pool.best**0.5:.2e} so far")
+            for root in stage(seen.view, pool, job):
                 pool.consider(root)
                 if pool.late:
-                    return _finished(pool)
+                    return
             if pool.solved:
-                return _finished(pool)
-    return _finished(pool)
+                return
 
 
-def _finished(pool: Pool) -> list[Expression]:
+def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
+    """The best candidates with nice constants, written in a short way."""
     front = pool.front()
-    good = sorted(front, key=lambda root: mean_square(root, pool.X, pool.y))[:SNAPPED]
-    return [*front, *(snapped(root, pool.X, pool.y).root for root in good)]
+    for root in sorted(front, key=lambda root: mean_square(root, pool.X, pool.y))[:SNAPPED]:
+        if time.perf_counter() > deadline:
+            return
+        neat = snapped(normal(root), pool.X, pool.y).root
+        yield neat
+        short = tidied(neat, pool.X)
+        if short is not neat:
+            yield snapped(short, pool.X, pool.y).root
 
 
-Stage = Callable[[View, Pool, tuple[Function, ...]], Iterator[Expression]]
+Stage = Callable[[View, Pool, Job], Iterator[Expression]]
 
 
-def _linear(view: View, pool: Pool, functions: tuple[Function, ...]) -> Iterator[Expression]:
+def _linear(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     """The view's target as a constant."""
     yield view.whole(Constant(float(np.average(view.t, weights=view.scale**2 + 1e-300))))
 
 
-def _curves(view: View, pool: Pool, functions: tuple[Function, ...]) -> Iterator[Expression]:
+def _curves(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     """Sums of curves behind a change of the target."""
     if view.inputs == 0:
         return
     found = additives(view)
-    limit = max(3 * found[0].error, 1.05 * pool.noise)
-    for additive in [each for each in found if each.error <= limit][:6]:
-        yield from additive_formulas(additive, functions, min(additive.error, pool.noise))
+    # Every curve of one variable can be drawn behind any change of the target, so that the error says nothing.
+    limit = max(3 * found[0].error, 1.05 * pool.noise, 1e-3 * pool.spread if view.inputs == 1 else 0.0)
+    near = [each for each in found if each.error <= limit]
+    for additive in sorted(near, key=lambda each: each.order)[:8] if view.inputs == 1 else near[:6]:
+        yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise))
         if pool.solved:
             return
 
 
-def _dictionaries(view: View, pool: Pool, functions: tuple[Function, ...]) -> Iterator[Expression]:
+def _dictionaries(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     """Few terms of a dictionary, added up or multiplied."""
     if not 0 < view.inputs <= 4:
         return
@@ -146,18 +214,30 @@ def _dictionaries(view: View, pool: Pool, functions: tuple[Function, ...]) -> It
     yield from (root for _, root in sorted(found, key=lambda pair: pair[0]))
 
 
-def _waves(view: View, pool: Pool, functions: tuple[Function, ...]) -> Iterator[Expression]:
+def _waves(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     """Waves too fast for a surrogate."""
     yield from wave_formulas(view)
 
 
-def _multiplied(view: View, pool: Pool, functions: tuple[Function, ...]) -> Iterator[Expression]:
+def _multiplied(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     """Curves of one variable after a power of it has been taken out."""
     if view.inputs != 1 or not (view.X != 0).all():
         return
     for exponent in (1, -1, 2, -2, 3, -3):
         function = power(Fraction(exponent))
         rest = view.over(function.value(view.X[:, 0]), apply(function, view.roots[0]))
-        yield from _curves(rest, pool, functions)
+        for additive in additives(rest):
+            if additive.transform.name in SIMPLE:
+                yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise))
         if pool.solved:
             return
+
+
+def _networks(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
+    """Kolmogorov-Arnold networks of several shapes, read as symbols."""
+    if job.networks and view.inputs:
+        yield from network_formulas(view, pool.deadline, functions=job.functions, jobs=job.jobs, seed=job.seed)
+
+
+STAGES: tuple[tuple[Stage, ...], ...] = ((_linear, _curves, _dictionaries), (_waves,), (_multiplied,), (_networks,))
+"""What is tried of every view, the one of fewest variables first, before the next row is."""

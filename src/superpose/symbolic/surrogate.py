@@ -13,6 +13,8 @@ from numpy.polynomial import chebyshev
 
 Array = np.ndarray
 
+BAD = 0.02
+"""Relative error from which the plain scale is tried, too."""
 MOST_TERMS = 700
 ROWS_PER_TERM = 3
 HELD = 0.25
@@ -47,10 +49,12 @@ class Surrogate:
         """
         positive = (X > 0).all(0) & (X.max(0) > 1.5 * X.min(0))
         narrow = positive & (X.max(0) < WIDE * X.min(0))
-        found = cls._in(X, y, weight, narrow, seed)
-        if (positive == narrow).all():
-            return found
-        return min(found, cls._in(X, y, weight, positive, seed), key=lambda surrogate: surrogate.error)
+        found = [cls._in(X, y, weight, narrow, seed)]
+        if (positive != narrow).any():
+            found.append(cls._in(X, y, weight, positive, seed))
+        if found[0].error > BAD * np.sqrt(np.mean((weight * y) ** 2)) and narrow.any():
+            found.append(cls._in(X, y, weight, np.zeros_like(narrow), seed))
+        return min(found, key=lambda surrogate: surrogate.error)
 
     @classmethod
     def _in(cls, X: Array, y: Array, weight: Array, logarithmic: Array, seed: int) -> "Surrogate":

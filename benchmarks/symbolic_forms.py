@@ -13,7 +13,10 @@ from sympy.simplify.fu import TR8
 
 DECIMALS = 3
 TOLERANCE = 1e-3
-"""Of a coefficient, beside the largest one of its sum."""
+"""How far apart coefficients of the same term may be, beside the largest one of the sum."""
+
+ZERO = 1e-4
+"""How large the coefficient of a term may be that the other side does not have, beside the largest one of the sum."""
 
 QUARTER = float(sympy.pi / 2)
 
@@ -21,7 +24,7 @@ QUARTER = float(sympy.pi / 2)
 def rounded(value: sympy.Expr) -> sympy.Rational:
     """A number to three decimals, and what is below 1e-4 as zero, which is SRBench's rule."""
     number = float(value)
-    return sympy.Rational(0 if abs(number) < 1e-4 else round(number * 10**DECIMALS), 10**DECIMALS)
+    return sympy.Rational(0 if abs(number) < ZERO else round(number * 10**DECIMALS), 10**DECIMALS)
 
 
 def snapped(exponent: sympy.Expr) -> sympy.Expr:
@@ -56,7 +59,15 @@ def terms(expression: sympy.Expr) -> dict[sympy.Expr, float]:
 def vanishes(difference: sympy.Expr, beside: sympy.Expr) -> bool:
     """Whether what is left of a difference is negligible beside one of its sides."""
     left, scale = terms(difference), terms(beside)
-    return _largest(left.values()) <= TOLERANCE * _largest(scale.values())
+    largest = _largest(scale.values())
+    return all(abs(value) <= (TOLERANCE if term in scale else ZERO) * largest for term, value in left.items())
+
+
+def constant(difference: sympy.Expr, lower: sympy.Expr, beside: sympy.Expr) -> bool:
+    """Whether a difference over its denominator is a constant, apart from what is negligible beside one of its sides."""
+    below, left = terms(lower), terms(difference)
+    leading = max(below, key=lambda term: abs(below[term]))
+    return vanishes(difference - left.get(leading, 0.0) / below[leading] * lower, beside)
 
 
 def proportional(one: sympy.Expr, other: sympy.Expr) -> bool:
@@ -71,7 +82,7 @@ def proportional(one: sympy.Expr, other: sympy.Expr) -> bool:
 
 def _kept(coefficients: dict[sympy.Expr, float]) -> dict[sympy.Expr, float]:
     """Those that are not negligible."""
-    least = TOLERANCE * _largest(coefficients.values())
+    least = ZERO * _largest(coefficients.values())
     return {term: value for term, value in coefficients.items() if abs(value) > least}
 
 

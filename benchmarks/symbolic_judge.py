@@ -2,8 +2,8 @@
 
 SRBench (La Cava et al. 2021) calls a formula a symbolic solution if its R2 is above 0.5 and, with floats to three decimals and
 below 1e-4 as zero, either truth minus formula or formula over truth simplifies to a constant. Here the same is decided on a
-fixed form first (`symbolic_forms.py`), in which a coefficient counts as equal within 1e-3 of the largest one of its sum, and
-only then by `sympy.simplify`. A formula that is nowhere near the truth after the best factor or constant is not simplified at
+fixed form first (`symbolic_forms.py`), in which coefficients of one term count as equal within 1e-3 and further terms as zero
+below 1e-4 of the largest coefficient of the sum, and only then by `sympy.simplify`. A formula that is nowhere near the truth after the best factor or constant is not simplified at
 all. All of it is under a time limit, and what is not decided by then is not a solution.
 
 The numeric criterion is stated apart: on fresh data the largest difference is below 1e-6 of the truth's root mean square. It
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import sympy
 from feynman_equations import EQUATIONS, Equation
-from symbolic_forms import canonical, proportional, quotient, rounded, vanishes
+from symbolic_forms import canonical, constant, proportional, quotient, rounded, vanishes
 
 FRESH = 20_000
 """Seed of the data that a formula is judged on; no fit sees it."""
@@ -186,7 +186,7 @@ def by_form(truth: sympy.Expr, formula: sympy.Expr) -> tuple[bool, bool]:
         return True, True
     if proportional(first, second):
         return True, False
-    return proportional(first - second, lower * under), False
+    return constant(first - second, lower * under, first), False
 
 
 def by_simplify(truth: sympy.Expr, formula: sympy.Expr) -> tuple[bool, bool]:

@@ -7,6 +7,7 @@ mutation of the documentation's first example, generations until the time is up.
 """
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import sympy
@@ -80,9 +81,16 @@ def fit(table: Table) -> tuple[str, np.ndarray]:
         model.set_params(generations=model.generations + 1)
     program = model._program
     slope, offset = np.polyfit(program.execute(table.X), table.y, 1)
-    symbols = {name: sympy.Symbol(name) for name in table.names}
-    formula = offset + slope * sympy.sympify(str(program), locals=symbols | AS_SYMPY)
+    formula = offset + slope * _read(iter(program.program), [sympy.Symbol(name) for name in table.names])
     return str(formula), offset + slope * program.execute(table.X_test)
+
+
+def _read(rest: Iterator, symbols: list[sympy.Symbol]) -> sympy.Expr:
+    """The formula that begins here; what gplearn prints has three decimals."""
+    node = next(rest)
+    if hasattr(node, "arity"):
+        return AS_SYMPY[node.name](*[_read(rest, symbols) for _ in range(node.arity)])
+    return symbols[node] if isinstance(node, int) else sympy.Float(float(node))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Pruned:
 
     Attributes:
         model: The network that is left.
-        inputs: Inputs that have lost their last edge. The model still takes their columns, and any finite numbers in
+        inputs: Inputs that have lost their last edge, here or in a sparse fit. The model still takes their columns, and any finite numbers in
             them will do.
         nodes: Hidden nodes that are gone, as pairs of the layer that fed them and their number there, both from 0.
         edges: Edges that are gone, with those of these nodes: layer, output and input of each. The outputs of a layer
@@ -143,7 +143,7 @@ def prune(
     gone = tuple((n, *edge) for n, (a, b) in enumerate(zip(before, after, strict=True)) for edge in _where(a & ~b))
     return Pruned(
         pruned,
-        inputs=tuple(torch.where(before[0].any(0) & ~after[0].any(0))[0].tolist()),
+        inputs=tuple(torch.where(_with_edges(model.layers[0]) & ~after[0].any(0))[0].tolist()),
         nodes=tuple(
             (n, node)
             for n, (mask, products) in enumerate(zip(after[:-1], model.products, strict=False))
@@ -334,6 +334,11 @@ def _consistent(masks: Masks, products: Iterable[Products]) -> Masks:
 def _edges(model: KAN) -> Masks:
     """The edges of a model: those it was left with, and of them those that are not zero everywhere."""
     return [layer.matrix().view(*layer.weight.shape, -1).ne(0).any(-1) for layer in model.layers]
+
+
+def _with_edges(layer: KANLinear) -> Bool[Tensor, " inputs"]:
+    """Inputs that no earlier pruning has taken; their edges may be zero."""
+    return layer.weight.new_ones(layer.in_features, dtype=torch.bool) if layer.mask is None else layer.mask.any(0)
 
 
 def _where(mask: Tensor) -> list[tuple[int, int]]:

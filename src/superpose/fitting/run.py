@@ -102,8 +102,9 @@ def fit(  # noqa: PLR0913 - one verb for users, who name what they change
         smoothing: Strength of the penalty; 0 for none, "auto" lets the evidence of the data choose. For "lm" only.
         sparsity: Strength of a penalty on the scores of the edges (see `attribute`): their sum and their entropy, layer
             by layer, against a loss of standardised targets. A network that pays it needs few edges, so that `prune`
-            leaves few; 0.01 is a good first try. It holds over a first stage of its own with "lm", and over the first
-            half of the steps otherwise. Then it is released, for it has done its work and would only bias the fit.
+            leaves few; 0.01 is a good first try with "lm" and "lbfgs", 0.1 with "adam". It holds over the first half of
+            the steps, with "lm" over a first stage of three times `max_iter`, whose small edges then are zero for the
+            rest of the fit if they are not worth their penalty. Then it is released, for it would bias what is left.
         starts: Fresh starts to choose from for "lm", the model itself among them; None tries more until one is near
             its data, since minimal shapes get stuck from most starts. A model that goes on has one.
         move: Whether units and grids follow the data; False for data that come in parts.

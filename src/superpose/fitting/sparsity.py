@@ -1,10 +1,10 @@
 """A penalty on the scores of the edges, which makes a network say what it says on few of them.
 
 For every layer the sum of its edges' scores (see `superpose.attribute`), which is one for a single path from an input to
-an output and more for edges that work against each other, and the entropy of their shares, one where all are alike and
-zero where a single edge has everything (Liu et al. 2024, arXiv 2404.19756, eqs. 2.17 to 2.20, with spreads in the place
-of mean magnitudes). Scores are relative to the spreads of the nodes, so that no units matter, those of hidden nodes
-included, and a network gains nothing from small numbers.
+an output and more for edges that work against each other, and the entropy of their shares, at most one where all are
+alike and zero where a single edge has everything (Liu et al. 2024, arXiv 2404.19756, eqs. 2.17 to 2.20, with scores in
+the place of mean magnitudes). Scores are relative to the spreads of the nodes, so that no units matter, those of hidden
+nodes included, and a network gains nothing from small numbers.
 """
 
 import copy
@@ -78,7 +78,7 @@ class Sparsity:
 
     @classmethod
     def of(cls, strength: float, model: Network, data: Data) -> "Sparsity":
-        """For networks like the given one and some rows of a table."""
+        """For networks like the given one and some rows of a table, which count once each whatever their weight."""
         assert isinstance(model, KAN)
         return cls(strength, copy.deepcopy(model).double(), data.x[:: math.ceil(len(data) / ROWS)])
 

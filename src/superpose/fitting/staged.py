@@ -95,7 +95,10 @@ def _sparse(
     penalised = replace(stages.smoothing, sparsity=sparsity)
     bundle, smoothing = _steps(model, bundle, train, loss, longer, 0, penalised, watch)
     smoothing = replace(smoothing, sparsity=None)
-    return thinned(bundle, train, loss, smoothing, sparsity, watch), smoothing
+    bundle = thinned(bundle, train, loss, smoothing, sparsity, watch)
+    # What was seen before had edges that are gone now, and may have done a little better by them.
+    watch.accept(shown(model, bundle, float(bundle.losses(train, loss)[0]), loss))
+    return bundle, smoothing
 
 
 def _steps(

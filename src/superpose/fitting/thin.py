@@ -12,8 +12,8 @@ from superpose.fitting.sparsity import Sparsity
 from superpose.fitting.watch import Watch
 
 STEPS = 6
-SHARES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-"""Scores below which edges go together, the most daring first; a network's outputs have the score 1 in all."""
+SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+"""Scores relative to the largest of a layer below which edges go together, the most daring first."""
 
 
 def thinned(bundle: Bundle, train: Data, loss: Loss, smoothing: Smoothing, sparsity: Sparsity, watch: Watch) -> Bundle:
@@ -25,7 +25,7 @@ def thinned(bundle: Bundle, train: Data, loss: Loss, smoothing: Smoothing, spars
     reached = _objective(bundle, train, loss, sparsity)
     scores = sparsity.scores(bundle)
     for share in SHARES:
-        keep = [edges >= share for edges in scores]
+        keep = [edges >= share * edges.max() for edges in scores]
         if watch.done or all(bool(kept.all()) for kept in keep):
             break
         watch.tell(f"thinning: {sum(int((~kept).sum()) for kept in keep)} edges")

@@ -256,7 +256,7 @@ def _subsets(
     G, r = F.T @ F, F.T @ rest
     square = float(rest @ rest)
     singles = np.argsort(square - r**2)[:KEPT]
-    level = [(int(n),) for n in singles]
+    level: Sequence[tuple[int, ...]] = [(int(n),) for n in singles]
     yield from _solved(level, values, z, weight)
     pairs = _best_pairs(G, r, costs)
     level = pairs

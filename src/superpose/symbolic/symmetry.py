@@ -123,7 +123,8 @@ def _scalings(seen: Seen) -> Iterator[View]:
 
 def _rational(axes: Array, variables: int, *, from_front: bool) -> list[tuple[int, list[Fraction]]] | None:
     """The space of relations by rows that have a one in a column of their own, all else simple fractions, or None."""
-    rows, pivots = axes.copy(), []
+    rows = axes.copy()
+    pivots: list[int] = []
     for n in range(len(rows)):
         sizes = np.abs(rows[n:, :variables]).copy()
         sizes[:, pivots] = 0

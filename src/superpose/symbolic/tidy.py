@@ -22,7 +22,7 @@ def tidied(root: Expression, X: Array) -> Expression:
     """The formula as short as it can easily be written, with the same values at the rows of `X`."""
     if complexity(root) > MOST_NODES or any(not _writable(node) for node in ordered(root)):
         return root
-    positive = (X > 0).all(0)
+    positive = np.atleast_1d((X > 0).all(0))
     symbols = [sympy.Symbol(f"v{n}", real=True, positive=True if p else None) for n, p in enumerate(positive)]
     number = {symbol: n for n, symbol in enumerate(symbols)}
     values = Program(root)(X)

@@ -109,11 +109,13 @@ def transformed(view: View) -> Iterator[tuple[Transform, View]]:
             scale = view.scale / np.where(slope == 0, np.inf, slope)
         if not (np.isfinite(z).all() and np.isfinite(scale).all() and np.ptp(z) > 0):
             continue
-        whole, inverse = view.whole, transform.inverse
-        yield (
-            transform,
-            View(view.X, view.roots, z, scale, lambda root, whole=whole, inverse=inverse: whole(inverse(root))),
-        )
+        yield transform, View(view.X, view.roots, z, scale, _after(view.whole, transform.inverse))
+
+
+def _after(
+    whole: Callable[[Expression], Expression], inverse: Callable[[Expression], Expression]
+) -> Callable[[Expression], Expression]:
+    return lambda root: whole(inverse(root))
 
 
 def monomial(roots: tuple[Expression, ...], exponents: list[Fraction]) -> Expression:

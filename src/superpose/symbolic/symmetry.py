@@ -127,13 +127,13 @@ def _rational(axes: Array, variables: int, *, from_front: bool) -> list[tuple[in
     pivots: list[int] = []
     for n in range(len(rows)):
         sizes = np.abs(rows[n:, :variables]).copy()
-        sizes[:, pivots] = 0
+        sizes[:, np.array(pivots, dtype=int)] = 0
         # The largest entry is the safest; a preference for earlier or later columns gives another choice of units.
         tilt = 1 + 0.5 * np.arange(variables) / variables
         row, column = np.unravel_index(int((sizes * (1 / tilt if from_front else tilt)).argmax()), sizes.shape)
         if sizes[row, column] < 1e-6:
             return None
-        rows[[n, n + row]] = rows[[n + row, n]]
+        rows[[n, n + int(row)]] = rows[[n + int(row), n]]
         rows[n] /= rows[n, column]
         for m in range(len(rows)):
             if m != n:

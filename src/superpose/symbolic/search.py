@@ -31,7 +31,7 @@ EXACT = 1e-7
 """Error, as a share of the target's spread, that only the true formula has."""
 NEAR = 1.03
 """Mean square, relative to the lowest, up to which a candidate may be the true one."""
-SNAPPED = 20
+SNAPPED = 40
 """Candidates whose constants are made nice."""
 SHARE = 0.85
 """Share of the time for finding formulas; the rest makes their constants nice."""
@@ -105,7 +105,7 @@ class Pool:
         """Candidates that explain the data about as well as the best, the simplest first: nice constants decide."""
         bound = max(NEAR * self.best, (EXACT * self.spread) ** 2 if self.solved else 0.0)
         close = [root for loss, root in self.losses.values() if loss <= bound]
-        return sorted(close, key=complexity)[: SNAPPED // 2]
+        return sorted(close, key=complexity)[:SNAPPED]
 
     def front(self) -> list[Expression]:
         """Candidates that no simpler one equals, the best of them."""
@@ -187,7 +187,7 @@ def _explore(pool: Pool, job: Job) -> None:
 
 def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
     """The best candidates with nice constants, written in a short way."""
-    for root in [*pool.near(), *reversed(pool.front())][:SNAPPED]:
+    for root in [*pool.near(), *reversed(pool.front())]:
         if time.perf_counter() > deadline:
             return
         neat = snapped(normal(root), pool.X, pool.y).root

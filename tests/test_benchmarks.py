@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HELPERS = {"report", "problems", "choice"}
+HELPERS = {
+    "report", "problems", "choice",
+    "feynman_equations", "symbolic_forms", "symbolic_judge", "symbolic_tables",
+}  # fmt: skip
 BENCHMARKS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in HELPERS)
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FEW = {"continual_learning": {"steps": 3}}

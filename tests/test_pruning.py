@@ -179,7 +179,7 @@ def test_every_node_keeps_its_mean_whatever_goes(basis):
         search = pruning._Search.of(model, x, _judge(x), 0.0)
         drawn = _seeded(seed)
         masks = [torch.rand(mask.shape, generator=drawn) < 0.6 for mask in _masks(model)]
-        masks = pruning._consistent(masks)
+        masks = pruning._consistent(masks, model.products)
         left, _ = search.left(masks)
         before, after = model.input_scaling(x), left.input_scaling(x)
         for old, new, mask in zip(model.layers[:-1], left.layers[:-1], masks[:-1], strict=True):
@@ -187,7 +187,7 @@ def test_every_node_keeps_its_mean_whatever_goes(basis):
             alive = mask.any(1)
             torch.testing.assert_close(after.mean(0)[alive], before.mean(0)[alive], rtol=1e-8, atol=1e-8)
         torch.testing.assert_close(left(x).mean(0), model(x).mean(0), rtol=1e-8, atol=1e-8)
-        small = pruning._shrunk(model, left, masks)
+        small = pruning.shrunk(model, left, masks)
         _same(small, left, x)
 
 

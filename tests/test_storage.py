@@ -239,8 +239,8 @@ def test_format_1_is_still_read(tmp_path):
 def test_a_newer_format_asks_for_an_upgrade(tmp_path):
     path = tmp_path / "m.safetensors"
     save(KAN((2, 1)), path)
-    rewritten(path, format=3, version="9.0")
-    with pytest.raises(ValueError, match=r"format 3, written by superpose 9\.0.*upgrade"):
+    rewritten(path, format=4, version="9.0")
+    with pytest.raises(ValueError, match=r"format 4, written by superpose 9\.0.*upgrade"):
         load(path)
 
 

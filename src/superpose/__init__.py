@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from superpose.bases import Wavelet as Wavelet
     from superpose.estimators import KANClassifier as KANClassifier
     from superpose.estimators import KANRegressor as KANRegressor
+    from superpose.estimators import KANSymbolicRegressor as KANSymbolicRegressor
     from superpose.fitting import fit as fit
     from superpose.grids import move_grid as move_grid
     from superpose.grids import refine as refine
     from superpose.layers import KANLinear as KANLinear
     from superpose.models import KAN as KAN
     from superpose.models import MLP as MLP
+    from superpose.plotting import plot as plot
     from superpose.pruning import prune as prune
     from superpose.scores import attribute as attribute
     from superpose.storage import load as load
@@ -42,9 +44,10 @@ _HOME = {
     "grids": ["refine", "move_grid"],
     "scores": ["attribute"],
     "pruning": ["prune"],
+    "plotting": ["plot"],
     "storage": ["save", "load"],
     "symbolic": ["formula"],
-    "estimators": ["KANRegressor", "KANClassifier"],
+    "estimators": ["KANRegressor", "KANClassifier", "KANSymbolicRegressor"],
     "_select": ["info", "which", "using"],
 }
 

@@ -37,7 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(chosen: "Namespace") -> int:
     """Run the chosen command and return the exit code."""
-    commands: dict[str, Callable[[Namespace], None]] = {"fit": _fit, "predict": _predict, "info": _info, "demo": _demo}
+    commands: dict[str, Callable[[Namespace], None]] = {
+        "fit": _fit,
+        "predict": _predict,
+        "report": _report,
+        "info": _info,
+        "demo": _demo,
+    }
     with _console(stderr=True).status("starting ..."):  # PyTorch and scikit-learn take seconds on a slow machine
         from superpose.tabular import InputError
 
@@ -87,6 +93,10 @@ def _parser() -> "ArgumentParser":
     predict.add_argument("file", metavar="FILE", help="model written by superpose fit")
     predict.add_argument("table", metavar="TABLE", help="CSV or Parquet file with the columns the model was fitted on")
     predict.add_argument("--out", metavar="CSV", help="file for the table with its predictions; else they are printed")
+    report = command("report", "write a page about a saved model: its curves, what matters, how good it is")
+    report.add_argument("file", metavar="FILE", help="model written by superpose fit")
+    report.add_argument("table", metavar="TABLE", help="CSV or Parquet file with the columns the model was fitted on")
+    report.add_argument("--out", metavar="HTML", help="the page, one file that needs no network (report.html)")
     info = command("info", "what is in a saved model, or what runs on this machine")
     info.add_argument("file", metavar="FILE", nargs="?", help="model written by superpose fit or superpose.save")
     command("demo", "learn how long a year is from the orbits of the solar system, in seconds")
@@ -151,6 +161,23 @@ def _predict(chosen: "Namespace") -> None:
     except OSError as error:
         _raise(f"{out} cannot be written: {error.strerror}.")
     notes.print(f"Wrote {len(frame)} rows with {' and '.join(predictions)} to {out}.", soft_wrap=True)
+
+
+def _report(chosen: "Namespace") -> None:
+    from superpose.report import write_report
+    from superpose.tabular import Pipeline, read_table
+
+    out = _check_out(chosen.out or "report.html", chosen.table)
+    assert out is not None
+    if out.exists() and Path(chosen.file).exists() and out.samefile(chosen.file):
+        _raise(f"--out {out} would overwrite the model; name another file.")
+    pipeline = Pipeline.load(chosen.file)
+    frame = read_table(chosen.table, text=pipeline.inputs.text)
+    try:
+        write_report(pipeline, frame, out)
+    except OSError as error:
+        _raise(f"{out} cannot be written: {error.strerror or error}.")
+    _console().print(f"Wrote {out} ({_size(out)}); open it in a browser, it needs no network.", soft_wrap=True)
 
 
 def _info(chosen: "Namespace") -> None:

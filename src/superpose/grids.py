@@ -76,9 +76,9 @@ def move_grid(model: KAN, x: Float[Tensor, "samples inputs"], *, uniform: float 
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x holds NaN or infinity; drop or fill those rows first.")
     hidden = moved.input_scaling(x.to(moved.input_scaling.scale))
-    for layer in moved.layers:
+    for layer, products in zip(moved.layers, moved.products, strict=True):
         _replace_basis(layer, layer.basis.at(placement(layer.basis, hidden, uniform=uniform, margin=margin)))
-        hidden = layer(hidden)
+        hidden = products(layer(hidden))
     return moved
 
 

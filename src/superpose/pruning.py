@@ -2,24 +2,27 @@
 
 Scores only say what to try first. What goes is decided by the error of the network that is left, after its nodes have
 got their means back: the constant that an edge leaves behind goes to another edge of its node, and that of an output to
-the change of units there. A node that loses its last edge is a constant, which the nodes behind it take over.
+the change of units there. A node that loses its last edge is a constant, which the nodes behind it take over. So is
+a factor of a product, but its mean goes to another factor of the node, which then has one factor less.
 """
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from superpose.bases import Basis, Bernstein, BSpline
-from superpose.layers import KANLinear
+from superpose.layers import KANLinear, Products
 from superpose.models import KAN
+from superpose.models.part import Filled, shrunk
 from superpose.scores import attribution, input_names, table
 
 PATIENCE = 8
@@ -30,8 +33,8 @@ ROUNDS = 4
 Masks = list[Bool[Tensor, "_ _"]]
 """Which edges of every layer there are."""
 
-Cut = tuple[int, int | slice, int]
-"""Edges to take away: the layer, their output (or all of them), their input."""
+Cut = tuple[int, int | slice, int | slice]
+"""Edges to take away: the layer, their output, their input; all of them where there is a slice."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,10 +43,11 @@ class Pruned:
 
     Attributes:
         model: The network that is left.
-        inputs: Inputs that have lost their last edge. The model still takes their columns, and any finite numbers in
+        inputs: Inputs that have lost their last edge, here or in a sparse fit. The model still takes their columns, and any finite numbers in
             them will do.
         nodes: Hidden nodes that are gone, as pairs of the layer that fed them and their number there, both from 0.
-        edges: Edges that are gone, with those of these nodes: layer, output and input of each.
+        edges: Edges that are gone, with those of these nodes: layer, output and input of each. The outputs of a layer
+            are the factors of its nodes.
         edges_before: Number of edges there were.
         before: Error of the given model: mean square as a share of the targets' variance, or the mean of `error`.
         after: Error of the model that is left.
@@ -134,13 +138,17 @@ def prune(
         raise ValueError("the model's error is not finite on these rows; look into its outputs.")
     search = _Search.of(model, x, judge, float(tolerance))
     before, after = _edges(model), search.pruned()
-    pruned = _shrunk(model, *search.left(after))
+    pruned = shrunk(model, *search.left(after))
     new = judge(pruned)
     gone = tuple((n, *edge) for n, (a, b) in enumerate(zip(before, after, strict=True)) for edge in _where(a & ~b))
     return Pruned(
         pruned,
-        inputs=tuple(torch.where(before[0].any(0) & ~after[0].any(0))[0].tolist()),
-        nodes=tuple((n, o) for n, mask in enumerate(after[:-1]) for o in torch.where(~mask.any(1))[0].tolist()),
+        inputs=tuple(torch.where(_with_edges(model.layers[0]) & ~after[0].any(0))[0].tolist()),
+        nodes=tuple(
+            (n, node)
+            for n, (mask, products) in enumerate(zip(after[:-1], model.products, strict=False))
+            for node in torch.where(~products.any(mask.any(1)))[0].tolist()
+        ),
         edges=gone,
         edges_before=sum(int(mask.sum()) for mask in before),
         before=float(old.mean()),
@@ -182,6 +190,7 @@ class _Search:
     model: KAN
     x: Float[Tensor, "rows inputs"]
     means: list[Float[Tensor, " _"]]
+    outputs: Float[Tensor, " outputs"]
     units: list[Float[Tensor, "_ _"]]
     judge: _Judge
     tolerance: float
@@ -191,13 +200,15 @@ class _Search:
     def of(cls, model: KAN, x: Tensor, judge: _Judge, tolerance: float) -> "_Search":
         model = copy.deepcopy(model).double()
         values, means = model.input_scaling(x), []
-        for layer in model.layers:
-            values = layer(values)
-            means.append(values.mean(0))
+        for layer, products in zip(model.layers, model.products, strict=True):
+            sums = layer(values)
+            means.append(sums.mean(0))
+            values = products(sums)
         return cls(
             model,
             x,
             means,
+            values.mean(0),
             [_unit(layer.basis) for layer in model.layers],
             judge,
             tolerance,
@@ -206,7 +217,7 @@ class _Search:
 
     def pruned(self) -> Masks:
         """The edges that are needed."""
-        masks = _consistent(_edges(self.model))
+        masks = _consistent(_edges(self.model), self.model.products)
         for _ in range(ROUNDS):
             start = masks
             for kind in (_nodes, _single_edges):
@@ -220,7 +231,7 @@ class _Search:
         place, size, refused = 0, 1, 0
         while place < len(candidates) and refused < PATIENCE:
             group = candidates[place : place + size]
-            trial = _consistent(_cut(masks, group))
+            trial = _consistent(_cut(masks, group), self.model.products)
             if self._affordable(trial):
                 masks, place, size, refused = trial, place + len(group), 2 * size, 0
             elif len(group) > 1:
@@ -235,21 +246,20 @@ class _Search:
         return error <= self.best + self.tolerance
 
     def left(self, masks: Masks) -> tuple[KAN, Masks]:
-        """The network with these edges alone, all its nodes with the means they had."""
+        """The network with these edges alone, all its sums with the means they had, and so the outputs."""
         model, same = copy.deepcopy(self.model), True
-        values, last = model.input_scaling(self.x), len(masks) - 1
+        values = model.input_scaling(self.x)
         for n, (layer, mask, old) in enumerate(zip(model.layers, masks, _edges(model), strict=True)):
-            same = same and torch.equal(mask, old)
+            same, products = same and torch.equal(mask, old), model.products[n]
             if not same:
                 layer.keep_(mask)
             sums = layer(values)
-            lacking = self.means[n] - sums.mean(0)
-            if same:
-                values = sums
-            elif n == last:
-                model.output_scaling.shift += model.output_scaling.scale * lacking
-            else:
-                values = sums + _add_constants_(layer, mask, lacking, self.units[n], values)
+            if not same and (n < len(masks) - 1 or not products.plain):
+                sums = sums + _add_constants_(layer, mask, self.means[n] - sums.mean(0), self.units[n], values)
+                model.products[n] = products = Filled.of(products, mask, self.means[n])
+            values = products(sums)
+        if not same:
+            model.output_scaling.shift += model.output_scaling.scale * (self.outputs - values.mean(0))
         return model, masks
 
 
@@ -280,15 +290,18 @@ def _unit(basis: Basis) -> Float[Tensor, "inputs num"]:
 
 
 def _nodes(model: KAN, x: Tensor, masks: Masks) -> list[Cut]:
-    """Inputs and hidden nodes that still have edges, the least important first."""
-    found = attribution(model, x, detach=True)
-    ranked = [
-        (float(score), n, i)
+    """Inputs, hidden nodes and factors of products that still have edges, the least important first."""
+    found, every = attribution(model, x, detach=True), slice(None)
+    ranked: list[tuple[float, Cut]] = [
+        (float(score), (n, every, i))
         for n, scores in enumerate([found.inputs, *found.nodes[:-1]])
         for i, score in enumerate(scores)
         if bool(masks[n][:, i].any())
     ]
-    return [(n, slice(None), i) for _, n, i in sorted(ranked)]
+    for n, (products, scores) in enumerate(zip(model.products, found.nodes, strict=True)):
+        factors = [] if products.plain else [(o, node) for o, node in enumerate(products.nodes) if masks[n][o].any()]
+        ranked += [(float(scores[node]), (n, o, every)) for o, node in factors]
+    return [cut for _, cut in sorted(ranked, key=itemgetter(0))]
 
 
 def _single_edges(model: KAN, x: Tensor, masks: Masks) -> list[Cut]:
@@ -307,13 +320,13 @@ def _cut(masks: Masks, cuts: Sequence[Cut]) -> Masks:
     return masks
 
 
-def _consistent(masks: Masks) -> Masks:
+def _consistent(masks: Masks, products: Iterable[Products]) -> Masks:
     """Without the edges of hidden nodes that nothing enters or nothing leaves."""
-    masks = [mask.clone() for mask in masks]
+    masks, products = [mask.clone() for mask in masks], list(products)
     for order in (range(len(masks) - 1), reversed(range(len(masks) - 1))):
         for n in order:
-            alive = masks[n].any(1) & masks[n + 1].any(0)
-            masks[n] &= alive.unsqueeze(1)
+            alive = products[n].any(masks[n].any(1)) & masks[n + 1].any(0)
+            masks[n] &= products[n].by_factor(alive).unsqueeze(1)
             masks[n + 1] &= alive
     return masks
 
@@ -323,36 +336,13 @@ def _edges(model: KAN) -> Masks:
     return [layer.matrix().view(*layer.weight.shape, -1).ne(0).any(-1) for layer in model.layers]
 
 
+def _with_edges(layer: KANLinear) -> Bool[Tensor, " inputs"]:
+    """Inputs that no earlier pruning has taken; their edges may be zero."""
+    return layer.weight.new_ones(layer.in_features, dtype=torch.bool) if layer.mask is None else layer.mask.any(0)
+
+
 def _where(mask: Tensor) -> list[tuple[int, int]]:
     return [(o, i) for o, i in mask.nonzero().tolist()]
-
-
-def _shrunk(model: KAN, source: KAN, masks: Masks) -> KAN:
-    """A copy of `model` with the parameters of `source` and without the hidden nodes that have no edges."""
-    model = copy.deepcopy(model)
-    kept = [_some(mask.any(1)) for mask in masks[:-1]]
-    ends = (torch.arange(width, device=masks[0].device) for width in (model.widths[0], model.widths[-1]))
-    places = [next(ends), *kept, next(ends)]
-    for layer, made, mask, ins, outs in zip(model.layers, source.layers, masks, places[:-1], places[1:], strict=True):
-        if len(ins) < layer.in_features:
-            layer.basis = layer.basis.at(layer.basis.breakpoints[ins])
-        layer.in_features, layer.out_features = len(ins), len(outs)
-        layer.weight = _like(layer.weight, made.weight[outs][:, ins])
-        layer.coef = _like(layer.coef, made.coef[ins][:, :, outs])
-        mask = mask[outs][:, ins]
-        layer.mask = None if bool(mask.all()) else mask
-    model.widths = tuple(map(len, places))
-    model.output_scaling.shift.copy_(source.output_scaling.shift)
-    return model
-
-
-def _some(alive: Bool[Tensor, " nodes"]) -> Tensor:
-    """Numbers of the nodes that live, or of one dead one: a layer is never empty."""
-    return torch.where(alive)[0] if bool(alive.any()) else torch.zeros(1, dtype=torch.long, device=alive.device)
-
-
-def _like(old: nn.Parameter, values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values.to(old.dtype, memory_format=torch.contiguous_format), requires_grad=old.requires_grad)
 
 
 def _rows(model: KAN, X: Any, y: Any, error: Callable[[Tensor, Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:

@@ -38,10 +38,10 @@ class Attribution:
     """What `attribute` gives back; prints as a table of the inputs, the most important first.
 
     Attributes:
-        edges: Scores of the edges of each layer, (outputs, inputs).
+        edges: Scores of the edges of each layer, (outputs, inputs); the outputs of a layer are the factors of its nodes.
         nodes: Scores of the nodes that each layer feeds; the last are those of the outputs, one divided by their number.
         inputs: Scores of the inputs.
-        moments: Mean and spread of the edges of each layer, in the units of the nodes they feed.
+        moments: Mean and spread of the edges of each layer, in the units of the sums they belong to.
         names: Names of the inputs.
         rows: Number of samples they come from.
     """
@@ -74,7 +74,8 @@ def attribute(model: KAN, X: Any, *, names: Sequence[str] | None = None) -> Attr
     the K outputs have the score 1/K; the edge from i to o has $B_{oi} = A_o\, E_{oi} / S_o$, with the spread $E_{oi}$ of
     the edge function, the spread $S_o$ of the node and the node's score $A_o$; a node has the sum of the scores of the
     edges that leave it. A spread is the root mean square about the mean. Spreads of terms do not add up to the spread
-    of their sum, so scores need not add up to one. A node without spread hands nothing on.
+    of their sum, so scores need not add up to one. A node without spread hands nothing on. The score of a product goes
+    in full to each of its factors, of which each has its own spread $S_o$: without any one there is no product.
 
     Args:
         model: The network.
@@ -113,24 +114,40 @@ def attribution(
         detach: Whether the values of the nodes count as given, so that a score knows the parameters of its own edge and
             of those behind it, but not that the data of a hidden layer depend on the layers before.
     """
-    values = model.input_scaling(x.to(model.input_scaling.scale))
+    found = scored(model, model.input_scaling(x.to(model.input_scaling.scale)), detach=detach)
+    return Attribution(*found, names=tuple(names), rows=len(x))
+
+
+class Scores(NamedTuple):
+    """What `scored` gives back, in the terms of `Attribution`."""
+
+    edges: tuple[Float[Tensor, "_ _"], ...]
+    nodes: tuple[Float[Tensor, " _"], ...]
+    inputs: Float[Tensor, " inputs"]
+    moments: tuple[Moments, ...]
+
+
+def scored(model: KAN, values: Float[Tensor, "samples inputs"], *, detach: bool = False) -> Scores:
+    """The scores of `attribution` for inputs in the units that the layers work in."""
     moments: list[Moments] = []
     spreads: list[Tensor] = []
-    for layer in model.layers:
+    for layer, products in zip(model.layers, model.products, strict=True):
         moments.append(edge_moments(layer, values, detach=detach))
-        values = layer(values)
-        values = values.detach() if detach else values
-        spreads.append(_spread(values.double().var(0, correction=0)))
-    score = spreads[-1].new_full(spreads[-1].shape, 1 / len(spreads[-1]))
+        sums = layer(values)
+        sums = sums.detach() if detach else sums
+        spreads.append(_spread(sums.double().var(0, correction=0)))
+        values = products(sums)
+    outputs = model.widths[-1]
+    score = spreads[-1].new_full((outputs,), 1 / outputs)
     edges: list[Tensor] = []
     nodes: list[Tensor] = []
-    for moment, spread in zip(reversed(moments), reversed(spreads), strict=True):
+    for moment, spread, products in reversed(list(zip(moments, spreads, model.products, strict=True))):
         nodes.insert(0, score)
         some = spread > 0
-        share = torch.where(some, score / torch.where(some, spread, 1), 0)
+        share = torch.where(some, products.by_factor(score) / torch.where(some, spread, 1), 0)
         edges.insert(0, moment.spread * share.unsqueeze(1))
         score = edges[0].sum(0)
-    return Attribution(tuple(edges), tuple(nodes), score, tuple(moments), tuple(names), len(x))
+    return Scores(tuple(edges), tuple(nodes), score, tuple(moments))
 
 
 def edge_moments(layer: KANLinear, x: Float[Tensor, "samples inputs"], *, detach: bool = False) -> Moments:

@@ -10,7 +10,6 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,8 +26,10 @@ from superpose.layers import KANLinear
 from superpose.models import KAN, MLP
 from superpose.models.mlp import Dense
 
-FORMAT = 2
-"""Format 1 held the coefficients as (outputs, inputs, functions); it is still read."""
+FORMAT = 3
+"""The newest format. Format 1 held the coefficients as (outputs, inputs, functions); it is still read."""
+WITHOUT_PRODUCTS = 2
+"""Format of a network whose nodes are sums, as before there were products: an older superpose reads it too."""
 # fmt: off
 ACTIVATIONS = (
     "CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "LogSigmoid",
@@ -65,9 +66,10 @@ def save(model: KAN | MLP, path: str | os.PathLike[str], metadata: Mapping[str, 
     config = _describe(model)
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     _check_state(state, _build(config).state_dict())
-    document = {"format": FORMAT, "version": superpose.__version__, **config, "metadata": _check_metadata(metadata)}
+    written = FORMAT if "arities" in config else WITHOUT_PRODUCTS
+    document = {"format": written, "version": superpose.__version__, **config, "metadata": _check_metadata(metadata)}
     text = json.dumps({**document, "sha256": _digest(document, state)})
-    _replace(Path(path), to_bytes(state, {"superpose": text}))
+    write_whole(Path(path), to_bytes(state, {"superpose": text}))
 
 
 def load(path: str | os.PathLike[str]) -> KAN | MLP:
@@ -121,9 +123,13 @@ def _describe(model: KAN | MLP) -> dict[str, Any]:
         described = [
             d if layer.mask is None else {**d, "pruned": True} for layer, d in zip(layers, described, strict=True)
         ]
+    products = {}
+    if isinstance(model, KAN) and any(max(row) > 1 for row in model.arities):
+        products = {"arities": [list(row) for row in model.arities]}
     return {
         "class": type(model).__name__,
         "widths": list(model.widths),
+        **products,
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in model.state_dict().values()}),
         "modules": [_describe_module(module) for module in modules],
         "layers": described,
@@ -157,9 +163,11 @@ def _build(config: Mapping[str, Any]) -> KAN | MLP:
         return mlp
     if config["class"] != "KAN":
         raise ValueError(f"the class is {config['class']!r}, not KAN or MLP.")
-    kan = KAN(widths, init=_leave)
-    for n, (shape, described) in enumerate(zip(pairwise(widths), layers, strict=True)):
-        base = modules[described["module"]]
+    kan = KAN([widths[0], *config.get("arities", widths[1:])], init=_leave)
+    if list(kan.widths) != widths:
+        raise ValueError(f"the widths are {widths}, but the arities are those of {list(kan.widths)}.")
+    for n, described in zip(range(len(kan.layers)), layers, strict=True):
+        shape, base = (kan.layers[n].in_features, kan.layers[n].out_features), modules[described["module"]]
         kan.layers[n] = KANLinear(*shape, _build_basis(described["basis"]), base=base, init=_leave)
         if described.get("pruned"):
             kan.layers[n].mask = torch.ones(shape[1], shape[0], dtype=torch.bool)
@@ -211,7 +219,7 @@ def _digest(document: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write beside the file and rename, so that a reader sees the old file or the new one and never half of one."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist.")

@@ -22,6 +22,8 @@ MAKERS = {
     "fourier": lambda k, g: KAN((2, 3, k), Fourier(2), generator=g),
     "gaussian": lambda k, g: KAN((2, 3, k), Gaussian(4), generator=g),
     "wavelet, no base slope": lambda k, g: KAN((2, 3, k), Wavelet(1), base=nn.Identity(), generator=g),
+    "products": lambda k, g: KAN((2, (1, 2, 3), 2, (2,) * k), BSpline(4), generator=g),
+    "products, chebyshev": lambda k, g: KAN((2, (3,), (1,) * (k - 1) + (2,)), Chebyshev(3), generator=g),
     "perceptron": lambda k, g: MLP((2, 4, 3, k), generator=g),
     "perceptron without hidden layer": lambda k, g: MLP((2, k), nn.Tanh(), generator=g),
 }
@@ -122,7 +124,7 @@ def _curvature(loss, output, target):
 
 
 @pytest.mark.parametrize("loss", [MeanSquaredError(), Huber(0.5), CrossEntropy()], ids=lambda loss: type(loss).__name__)
-@pytest.mark.parametrize("make", [MAKERS["spline"], MAKERS["perceptron"]], ids=["spline", "perceptron"])
+@pytest.mark.parametrize("make", [MAKERS[name] for name in ("spline", "products", "perceptron")])
 @outputs
 def test_normal_equations_against_a_plain_loop(make, k, loss, monkeypatch):
     monkeypatch.setattr("superpose.fitting.evaluation.CHUNK", 700)  # so that the rows come in several pieces

@@ -6,6 +6,7 @@ Not that of `torch.optim`, whose first use imports the compiler: that takes long
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn.utils import parameters_to_vector
 
 from superpose.fitting.bundle import Data
 from superpose.fitting.losses import Loss
+from superpose.fitting.sparsity import NONE, Release, sparsity_loss
 from superpose.fitting.watch import Candidate
 from superpose.models import KAN, Network
 
@@ -22,7 +24,14 @@ MEMORY = 0.98
 
 
 def adam(
-    model: Network, data: Data, loss: Loss, generator: torch.Generator, *, batch_size: int = 256, rate: float = 1e-2
+    model: Network,
+    data: Data,
+    loss: Loss,
+    generator: torch.Generator,
+    sparsity: Release = NONE,
+    *,
+    batch_size: int = 256,
+    rate: float = 1e-2,
 ) -> Iterator[Candidate]:
     """Yield the network after each pass over the data."""
     model = copy.deepcopy(model)
@@ -30,12 +39,14 @@ def adam(
     x, y, weight = data.x.to(dtype), data.y if data.y.dtype == torch.long else data.y.to(dtype), data.weight.to(dtype)
     parameters = [p for p in model.parameters() if p.requires_grad]
     moments = Moments.of(parameters_to_vector(parameters).detach())
-    while True:
-        total = 0.0
+    for step in count():
+        total, strength = 0.0, sparsity.strength(step)
         for rows in torch.randperm(len(x), generator=generator).split(batch_size):
             share = weight[rows] / weight[rows].sum().clamp_min(1e-30)
             with torch.enable_grad():
                 value = (loss.values(model.body(x[rows]), y[rows]) * share).sum()
+                if strength:
+                    value = value + strength * sparsity_loss(model, x[rows])
                 gradient = parameters_to_vector(torch.autograd.grad(value, parameters))
             # Copied, not shared: parameters that are views of one vector could not be saved.
             parts = moments.moved_(gradient, rate).split([p.numel() for p in parameters])

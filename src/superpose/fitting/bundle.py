@@ -5,7 +5,7 @@ than one. S networks, N samples, K outputs, P parameters each.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,11 +63,15 @@ class Bundle:
     @torch.no_grad()
     def of(cls, models: list[Network]) -> "Bundle":
         """The given networks, which share their shape and their scaling."""
-        stage = KANStage if isinstance(models[0], KAN) else DenseStage
         layers = list(zip(*(model.layers for model in models), strict=True))
+        if isinstance(models[0], KAN):
+            shapes = zip(layers, models[0].products, strict=True)
+            stages: list[Stage] = [KANStage.of(list(group), products) for group, products in shapes]
+        else:
+            stages = [DenseStage.of(list(group)) for group in layers]
         matrices = [torch.stack([layer.matrix() for layer in group]).double() for group in layers]
         masks = tuple(getattr(group[0], "mask", None) for group in layers)
-        return cls([stage.of(list(group)) for group in layers], matrices, masks)
+        return cls(stages, matrices, masks)
 
     @torch.no_grad()
     def written_to(self, template: Network, which: int = 0) -> Network:
@@ -133,7 +137,7 @@ class Bundle:
         self, data: Data, loss: Loss, outputs: Float[Tensor, "S N K"] | None = None
     ) -> tuple[Float[Tensor, "S P"], Float[Tensor, "S P P"]]:
         """Gradient and Gauss-Newton matrix of the mean loss; `outputs` are those of the networks, if they are known."""
-        eye = torch.eye(self.matrices[-1].shape[1], dtype=data.x.dtype)
+        eye = torch.eye(len(self.stages[-1].products.arities), dtype=data.x.dtype)
 
         def pull(outputs: Tensor, part: slice) -> tuple[Tensor, Tensor]:
             targets, weight = data.y[part], data.weight[part]
@@ -149,15 +153,22 @@ class Bundle:
     def without_node(self, layer: int, node: int) -> "Bundle":
         """The same networks with all edges into and out of a node after `layer` set to zero."""
         matrices = [matrix.clone() for matrix in self.matrices]
-        matrices[layer][:, node] = 0
+        matrices[layer][:, self.stages[layer].products.place(node)] = 0
         matrices[layer + 1][..., self._from(layer + 1, node)] = 0
         return replace(self, matrices=matrices)
+
+    def with_edges(self, keep: Sequence[Bool[Tensor, "_ _"]]) -> "Bundle":
+        """The same networks of which only these edges are there."""
+        masks = self.masks or (None,) * len(self.stages)
+        masks = tuple(k if mask is None else k & mask for k, mask in zip(keep, masks, strict=True))
+        wide = (k.repeat_interleave(stage.per_input, 1) for k, stage in zip(keep, self.stages, strict=True))
+        return replace(self, matrices=[m * w for m, w in zip(self.matrices, wide, strict=True)], masks=masks)
 
     def dead_nodes(self) -> list[Bool[Tensor, "S O"]]:
         """For every hidden layer, the nodes whose edges are all zero. Nothing can wake them, so they stay as they are."""
         dead = []
         for layer in range(len(self.stages) - 1):
-            silent = (self.matrices[layer] == 0).all(2)
+            silent = ~self.stages[layer].products.any((self.matrices[layer] != 0).any(2))
             unheard = [
                 (self.matrices[layer + 1][..., self._from(layer + 1, n)] == 0).all(2).all(1)
                 for n in range(silent.shape[1])
@@ -172,7 +183,7 @@ class Bundle:
             if mask is not None:
                 mark |= ~mask.repeat_interleave(stage.per_input, 1)
         for layer, dead in enumerate(self.dead_nodes()):
-            marks[layer] |= dead.unsqueeze(2)
+            marks[layer] |= self.stages[layer].products.by_factor(dead).unsqueeze(2)
             for node in range(dead.shape[1]):
                 marks[layer + 1][..., self._from(layer + 1, node)] |= dead[:, node, None, None]
         return torch.cat([mark.flatten(1) for mark in marks], 1)
@@ -195,8 +206,7 @@ class Bundle:
         carry = carry.view(self.count, stage.inputs, *carry.shape[1:])
         coef = torch.einsum("sino,sjio->sjin", carry, split[..., 1:])
         joined = torch.cat([split[..., :1], coef], -1).flatten(2)
-        placed = KANStage(self.count, stage.inputs, basis, stage.base)
-        stages = [*self.stages[:layer], placed, *self.stages[layer + 1 :]]
+        stages = [*self.stages[:layer], stage.on(basis), *self.stages[layer + 1 :]]
         return replace(self, stages=stages, matrices=[*self.matrices[:layer], joined, *self.matrices[layer + 1 :]])
 
     def moved(self, data: Data, *, uniform: float, margin: float) -> "Bundle":

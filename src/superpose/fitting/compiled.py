@@ -27,6 +27,8 @@ def obstacle(x: Tensor, stages: list[Stage]) -> str | None:
         return NO_KERNELS
     if any(not isinstance(stage, KANStage) or not isinstance(stage.basis, BSpline) for stage in stages):
         return "it is for B-splines"
+    if any(not stage.products.plain for stage in stages):
+        return "it is for nodes that are sums, not products"
     splines = [_splines(stage) for stage in stages]
     kinds = {(basis.degree, basis.extrapolation, base) for basis, base in splines}
     if len(kinds) > 1:

@@ -26,7 +26,7 @@ def hidden(
     """Outputs of every layer; the networks share the inputs or have their own."""
     values = [x.expand(len(matrices[0]), -1, -1)]
     for stage, matrix in zip(stages, matrices, strict=True):
-        values.append(torch.bmm(matrix, stage.features(values[-1], slopes=False)[0]).mT)
+        values.append(stage.products(torch.bmm(matrix, stage.features(values[-1], slopes=False)[0]).mT))
     return values[1:]
 
 
@@ -56,35 +56,46 @@ def normal_equations(
 
 @dataclass(frozen=True)
 class Evaluated:
-    """S networks at N points, with the features and slopes of every layer."""
+    """S networks at N points, with the features and slopes of every layer, and the cofactors where it has products."""
 
     stages: list[Stage]
     matrices: list[Float[Tensor, "S _ _"]]
     outputs: Float[Tensor, "S N K"]
     features: list[Float[Tensor, "S _ N"]]
     slopes: list[Float[Tensor, "S _ _ N"] | None]
+    cofactors: list[Float[Tensor, "S N _"] | None]
 
     @classmethod
     def of(
         cls, stages: list[Stage], matrices: list[Float[Tensor, "S _ _"]], x: Float[Tensor, "N inputs"]
     ) -> "Evaluated":
         """Values, and what derivatives are made of."""
-        value, features, slopes = x.expand(len(matrices[0]), -1, -1), [], []
+        value, features, slopes, cofactors = x.expand(len(matrices[0]), -1, -1), [], [], []
         for layer, (stage, matrix) in enumerate(zip(stages, matrices, strict=True)):
             made, slope = stage.features(value, slopes=layer > 0)
-            value = torch.bmm(matrix, made).mT
+            sums = torch.bmm(matrix, made).mT
+            value = stage.products(sums)
             features.append(made)
             slopes.append(slope)
-        return cls(stages, matrices, value, features, slopes)
+            cofactors.append(None if stage.products.plain else stage.products.cofactors(sums))
+        return cls(stages, matrices, value, features, slopes, cofactors)
 
     def adjoints(self, top: Float[Tensor, "S K R N"]) -> list[Float[Tensor, "S _ R N"]]:
-        """R combinations of the outputs' derivatives, by the outputs of every layer instead."""
-        made = [top]
+        """R combinations of the outputs' derivatives, by the sums of every layer instead."""
+        made = [self._by_factor(len(self.stages) - 1, top)]
         for layer in range(len(self.stages) - 1, 0, -1):
             slope = self.slopes[layer]
             assert slope is not None
-            made.append(self.stages[layer].pulled_back(made[-1], self.matrices[layer], slope))
+            pulled = self.stages[layer].pulled_back(made[-1], self.matrices[layer], slope)
+            made.append(self._by_factor(layer - 1, pulled))
         return made[::-1]
+
+    def _by_factor(self, layer: int, adjoint: Float[Tensor, "S O R N"]) -> Float[Tensor, "S F R N"]:
+        """Derivatives by the sums of a layer from those by its nodes: each factor has the product of the others."""
+        cofactors = self.cofactors[layer]
+        if cofactors is None:
+            return adjoint
+        return adjoint[:, self.stages[layer].products.nodes] * cofactors.mT.unsqueeze(2)
 
     def rows(self, adjoints: list[Float[Tensor, "S _ R N"]]) -> Float[Tensor, "S P R N"]:
         """Derivatives by all parameters, one row for each combination and point."""

@@ -6,7 +6,7 @@ grids of the hidden layers follow their data.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 
 import torch
@@ -16,19 +16,22 @@ from torch import Tensor
 from superpose.fitting.bundle import Bundle, Data
 from superpose.fitting.losses import Loss
 from superpose.fitting.roughness import Observations, Penalty, evidence
+from superpose.fitting.sparsity import Sparsity
 from superpose.fitting.watch import Watch
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """The roughness penalty, relative to a loss of order one, and a ridge that only keeps arithmetic in bounds.
+    """The penalties, relative to a loss of order one.
 
-    A learned strength starts at `strength` and follows the evidence of the data.
+    That on roughness, whose strength, if learned, starts at `strength` and follows the evidence of the data; a ridge
+    that only keeps arithmetic in bounds; and one on the scores of the edges, if any, for a single network.
     """
 
     strength: float = 1e-8
     learned: bool = True
     ridge: float = 1e-16
+    sparsity: Sparsity | None = None
 
 
 Regrid = Callable[[int, Bundle], Bundle | None]
@@ -83,12 +86,14 @@ def levenberg_marquardt(
         if smoothing.learned and step:
             strength = evidence(strength, penalty, hessian, parameters, losses, observed)
         here = Quadratic.of_(parameters, losses, gradient, hessian, penalty, strength, smoothing.ridge)
+        here = here.with_sparsity(smoothing.sparsity, bundle, frozen)
         for _ in range(MOST_TRIALS):
             change = here.step(damp.value, frozen)
             moved_to = parameters + change
-            trial_outputs = bundle.with_flat(moved_to).hidden(data.x)[-1]
+            trial = bundle.with_flat(moved_to)
+            trial_outputs = trial.hidden(data.x)[-1]
             trial_losses = data.mean_loss(trial_outputs, loss)
-            gained = here.objective - here.penalised(moved_to, trial_losses)
+            gained = here.objective - here.penalised(moved_to, trial_losses, smoothing.sparsity, trial)
             better = gained > 0
             damp = damp.after(better, gained / here.predicted(change))
             if bool(better.any()):
@@ -159,10 +164,25 @@ class Quadratic:
         objective = losses + strength * rough.square().sum(1) + ridge * parameters.square().sum(1)
         return cls(parameters, penalty, strength, ridge, objective, slope, whole, scale)
 
-    def penalised(self, parameters: Float[Tensor, "S P"], losses: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
-        """Losses with the penalty of other parameters."""
+    def with_sparsity(self, sparsity: Sparsity | None, bundle: Bundle, frozen: Bool[Tensor, "S P"]) -> "Quadratic":
+        """With the penalty on scores, if there is one; damping stays measured by the loss alone."""
+        if sparsity is None:
+            return self
+        other = sparsity.expansion(bundle)
+        return replace(
+            self,
+            objective=self.objective + other.value,
+            gradient=self.gradient + other.gradient.masked_fill(frozen, 0),
+            hessian=self.hessian + _without_(other.curvature, frozen),
+        )
+
+    def penalised(
+        self, parameters: Float[Tensor, "S P"], losses: Float[Tensor, " S"], sparsity: Sparsity | None, bundle: Bundle
+    ) -> Float[Tensor, " S"]:
+        """Losses with the penalties of other parameters, which are those of the bundle."""
         rough = self.penalty.roughness(parameters)
-        return losses + self.strength * rough + self.ridge * parameters.square().sum(1)
+        scores = 0.0 if sparsity is None else sparsity.value(bundle)
+        return losses + self.strength * rough + self.ridge * parameters.square().sum(1) + scores
 
     def step(self, damp: Float[Tensor, " S"], frozen: Bool[Tensor, "S P"]) -> Float[Tensor, "S P"]:
         """Solve the damped equations; a network whose matrix is not positive definite gets no step."""

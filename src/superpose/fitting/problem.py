@@ -80,7 +80,10 @@ def _class_numbers(y: Any, classes: int) -> Tensor:
 
 @torch.no_grad()
 def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
-    """Scale inputs into [-1, 1] and targets to mean 0 and variance 1, once; a model that has its units keeps them."""
+    """Scale inputs into [-1, 1] and targets to mean 0 and variance 1, once; a model that has its units keeps them.
+
+    Where an output is a product the mean of its targets stays: a product and a constant make no product.
+    """
     if is_fresh(model):
         low, high = data.x.min(0).values, data.x.max(0).values
         half = torch.where(high > low, (high - low) / 2, torch.ones_like(low)) * (1 + 2 * reach(data.total))
@@ -91,7 +94,8 @@ def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
             mean = (data.weight.unsqueeze(1) * data.y).sum(0)
             spread = (data.weight.unsqueeze(1) * (data.y - mean).square()).sum(0).sqrt()
             model.output_scaling.scale.copy_(torch.where(spread > 1e-12 * mean.abs(), spread, torch.ones_like(spread)))
-            model.output_scaling.shift.copy_(mean)
+            products = [n for n, arity in enumerate(model.arities[-1]) if arity > 1] if isinstance(model, KAN) else []
+            model.output_scaling.shift.copy_(mean.index_fill(0, torch.tensor(products, dtype=torch.long), 0))
         for scaling in (model.input_scaling, model.output_scaling):
             if not bool((torch.isfinite(scaling.shift) & torch.isfinite(scaling.scale) & (scaling.scale > 0)).all()):
                 raise ValueError(

@@ -2,7 +2,8 @@
 
 The roughness of an edge phi is the integral of its squared derivative of order q over the domain, with the domain's
 length taken as 2 and the variance of the node it feeds as 1: it depends neither on units nor on the number of
-intervals. For B-splines q is one above the degree, where the derivative lives in the jumps at the knots (P-splines,
+intervals. An edge of a factor counts times the mean square of the product of the other factors, which is how far it
+moves the node: it does not depend on which factor a constant belongs to either. For B-splines q is one above the degree, where the derivative lives in the jumps at the knots (P-splines,
 Eilers and Marx 1996): a single polynomial over the whole domain costs nothing, and where there are no data the
 neighbouring piece goes on. Smooth bases take q = 3.
 """
@@ -49,7 +50,7 @@ def roughness_rows(basis: Basis) -> Float[Tensor, "inputs rows num"]:
 def penalty_root(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> Float[Tensor, "S R P"]:
     """Rows whose squared products with all parameters add up to the roughness of every edge of a network.
 
-    An edge counts relative to the variance of the hidden node it feeds; the outputs' is 1 by the scaling of targets.
+    An edge counts relative to the variance of the hidden node it moves; the outputs' is 1 by the scaling of targets.
     """
     values = bundle.hidden(x)
     parts = [matrix.new_zeros(bundle.count, 0, matrix[0].numel()) for matrix in bundle.matrices]
@@ -59,6 +60,10 @@ def penalty_root(bundle: Bundle, x: Float[Tensor, "N inputs"]) -> Float[Tensor, 
             spread = values[layer + 1].var(1, correction=0).clamp_min(1e-12)
             if layer == len(bundle.stages) - 1:
                 spread = torch.ones_like(spread)
+            if not stage.products.plain:
+                sums = torch.bmm(bundle.matrices[layer], stage.features(values[layer], slopes=False)[0]).mT
+                moved = stage.products.cofactors(sums).square().mean(1).clamp_min(1e-12)
+                spread = stage.products.by_factor(spread) / moved
             rows = torch.nn.functional.pad(roughness_rows(stage.basis), (1, 0)).view(
                 bundle.count, stage.inputs, -1, stage.per_input
             )

@@ -11,8 +11,10 @@ from superpose.fitting.levenberg_marquardt import Regrid, Smoothing, levenberg_m
 from superpose.fitting.losses import Loss
 from superpose.fitting.narrow import narrowed
 from superpose.fitting.problem import reach
+from superpose.fitting.sparsity import Sparsity
 from superpose.fitting.stages import KANStage
 from superpose.fitting.starts import shown
+from superpose.fitting.thin import thinned
 from superpose.fitting.watch import Record, Watch
 from superpose.models import KAN, Network
 
@@ -21,6 +23,9 @@ GAIN = 0.95
 
 NEAR = 1e-3
 """Loss of standardised targets below which a network has found its data, and may turn out wider than it needs to be."""
+
+SPARSE = 3
+"""Steps of the stage with a penalty on scores for each step of another: edges go slowly."""
 
 Grids = Callable[[int, int, Data], Regrid]
 """How grids behave, given the number of the stage, its steps and the data."""
@@ -36,6 +41,7 @@ class Stages:
         smoothing: The penalty to start with.
         grids: How the grids behave.
         narrow: Whether nodes that are not needed may go.
+        sparsity: Strength of the penalty on the scores of edges in a first stage of its own, 0 for none.
     """
 
     sizes: list[int]
@@ -43,11 +49,14 @@ class Stages:
     smoothing: Smoothing
     grids: Grids
     narrow: bool
+    sparsity: float = 0.0
 
 
 def run_stages(model: Network, bundle: Bundle, train: Data, loss: Loss, stages: Stages, watch: Watch) -> None:
     """Fit stage after stage, showing `watch` every step, until the held-out loss no longer gains."""
     smoothing = stages.smoothing
+    if stages.sparsity:
+        bundle, smoothing = _sparse(model, bundle, train, loss, stages, watch)
     for number, size in enumerate(stages.sizes):
         before = watch.best_loss
         if size != bundle.intervals:
@@ -75,6 +84,21 @@ def _order(bundle: Bundle, history: list[Record], size: int) -> float:
     order = 2.0 * (bundle.stages[0].basis.degree + 1)
     finer = size / coarser[-1].intervals
     return order if coarser[-1].train_loss > history[-1].train_loss * finer ** (order / 2) else 0.0
+
+
+def _sparse(
+    model: Network, bundle: Bundle, train: Data, loss: Loss, stages: Stages, watch: Watch
+) -> tuple[Bundle, Smoothing]:
+    """The stage with the penalty on scores, and the edges that are left of it."""
+    sparsity = Sparsity.of(stages.sparsity, model, train)
+    longer = replace(stages, steps=SPARSE * stages.steps)
+    penalised = replace(stages.smoothing, sparsity=sparsity)
+    bundle, smoothing = _steps(model, bundle, train, loss, longer, 0, penalised, watch)
+    smoothing = replace(smoothing, sparsity=None)
+    bundle = thinned(bundle, train, loss, smoothing, sparsity, watch)
+    # What was seen before had edges that are gone now, and may have done a little better by them.
+    watch.accept(shown(model, bundle, float(bundle.losses(train, loss)[0]), loss))
+    return bundle, smoothing
 
 
 def _steps(

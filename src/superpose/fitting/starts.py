@@ -15,6 +15,7 @@ from superpose.fitting.levenberg_marquardt import Smoothing, last, levenberg_mar
 from superpose.fitting.losses import Loss
 from superpose.fitting.watch import Candidate, Watch
 from superpose.layers.init import draw_, glorot_deviations
+from superpose.layers.products import balance_
 from superpose.models import KAN, Network
 
 ROUND = 16
@@ -68,11 +69,13 @@ def _fresh(model: Network, count: int, generator: torch.Generator) -> Bundle:
     new, drawn = copy.deepcopy(model), []
     deviations = [glorot_deviations(layer) if isinstance(model, KAN) else None for layer in new.layers]
     for _ in range(count):
-        for layer, deviation in zip(new.layers, deviations, strict=True):
+        for number, (layer, deviation) in enumerate(zip(new.layers, deviations, strict=True)):
             if deviation is None:
                 torch.nn.init.xavier_normal_(layer.weight, generator=generator)
             else:
                 draw_(layer, deviation, generator)
+            if isinstance(new, KAN):
+                balance_(layer, new.products[number])
         drawn.append([layer.matrix().double() for layer in new.layers])
     alike = Bundle.of([model]).picked(torch.zeros(count, dtype=torch.long))
     return replace(alike, matrices=[torch.stack(layer) for layer in zip(*drawn, strict=True)])

@@ -4,3 +4,4 @@ from superpose.layers.affine import Affine as Affine
 from superpose.layers.init import power_law as power_law
 from superpose.layers.init import variance_preserving as variance_preserving
 from superpose.layers.kan_linear import KANLinear as KANLinear
+from superpose.layers.products import Products as Products

@@ -34,7 +34,7 @@ def variance_preserving(layer: "KANLinear", generator: torch.Generator | None = 
 
 def glorot_deviations(layer: "KANLinear") -> tuple[Tensor, Tensor]:
     """The standard deviations of `variance_preserving` for the weights and, edge by edge, for the coefficients."""
-    points, spread = _points(layer)
+    points, spread = domain_points(layer)
     with torch.enable_grad():
         inputs = points.detach().requires_grad_()
         base = layer.base(inputs)
@@ -72,7 +72,7 @@ def power_law(
     _fill(layer.coef.permute(2, 0, 1), layer.coef.new_tensor(terms**-basis), generator)
 
 
-def _points(layer: "KANLinear") -> tuple[Tensor, Tensor]:
+def domain_points(layer: "KANLinear") -> tuple[Tensor, Tensor]:
     """Midpoints of 512 equal cells of each input's domain, and the variance of such a spread."""
     low, high = layer.basis.domain.unbind(-1)
     share = (torch.arange(512, dtype=low.dtype, device=low.device) + 0.5).unsqueeze(-1) / 512

@@ -44,6 +44,8 @@ def check_widths(widths: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of neighbouring widths, or a clear error."""
     if not isinstance(widths, Sequence) or isinstance(widths, str):
         raise TypeError(f"widths must be a row of integers such as (2, 5, 1), got {widths!r}.")
+    if any(isinstance(w, Sequence) and not isinstance(w, str) for w in widths):
+        raise TypeError(f"widths must be integers, got {widths!r}: a perceptron has no product nodes, only a KAN has.")
     if len(widths) < 2 or any(isinstance(w, bool) or int(w) != w or w < 1 for w in widths):
         raise ValueError(f"widths must be two or more positive integers such as (2, 5, 1), got {widths!r}.")
     return list(pairwise(int(w) for w in widths))

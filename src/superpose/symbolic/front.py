@@ -240,7 +240,11 @@ class Front:
         return self.formulas[number]
 
     def __repr__(self) -> str:
-        picked = self.choice()
+        return self.text()
+
+    def text(self, selection: Selection = "best") -> str:
+        """The front as a table, with `>>>>` at the formula that a selection takes."""
+        picked = self.choice(selection)
         lines = ["      complexity  held-out error        R2  formula"]
         for n, formula in enumerate(self.formulas):
             mark, text = (">>>>" if n == picked else "    "), repr(formula)

@@ -70,9 +70,10 @@ class Function:
         return self.name
 
     def __reduce__(self) -> Any:
-        known = LIBRARY.get(self.name)
-        if known is self:
+        if LIBRARY.get(self.name) is self:
             return _known, (self.name,)
+        if self.name.startswith("x^") and power(Fraction(self.name[2:])) is self:
+            return power, (Fraction(self.name[2:]),)
         return super().__reduce__()
 
 

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import leastsq
@@ -21,8 +22,12 @@ MARGIN = 1e-3
 """Share of the range of the data by which a symbol must be defined beyond it."""
 POINTS = 200
 """Points of a curve that are looked at."""
-POLISHED = 3
+POLISHED = 2
 """Starts of every function that are refined."""
+HOPELESS = 0.6
+"""Error of a start from which none is refined."""
+SHORT = 0.02
+"""Length of the interval of arguments below which every function is a parabola in disguise."""
 LARGEST = 100.0
 """How much larger than the curve the parts of a symbol may be: a long sine can pass for a parabola, by cancellation."""
 
@@ -101,22 +106,27 @@ class _Curve:
     f: Array
     root: Array
 
-    @property
+    @cached_property
+    def weight(self) -> Array:
+        """Weights of the points, adding up to one."""
+        return self.root**2 / (self.root @ self.root)
+
+    @cached_property
+    def mean(self) -> float:
+        return float(self.weight @ self.f)
+
+    @cached_property
     def spread(self) -> float:
-        mean = np.average(self.f, weights=self.root**2)
-        return float(np.sqrt(np.mean((self.root * (self.f - mean)) ** 2))) or 1.0
+        return float(np.sqrt(self.weight @ (self.f - self.mean) ** 2)) or 1.0
 
     def projected(self, g: Array) -> tuple[Array, Array, Array]:
         """Outer constants and the relative error for rows of values of a function."""
-        w = self.root**2
-        total = w.sum()
-        mean_g, mean_f = (g * w).sum(-1) / total, (self.f * w).sum() / total
-        above, rest = g - mean_g[..., None], self.f - mean_f
-        square = (w * above**2).sum(-1)
-        scale = np.where(square > 1e-300, (w * above * rest).sum(-1) / np.maximum(square, 1e-300), 0.0)
-        missed = (w * (rest - scale[..., None] * above) ** 2).sum(-1) / total
-        error = np.sqrt(missed) / self.spread
-        return scale, mean_f - scale * mean_g, np.where(np.isfinite(error), error, np.inf)
+        mean = g @ self.weight
+        above, rest = g - mean[:, None], self.f - self.mean
+        square = above**2 @ self.weight
+        scale = np.where(square > 1e-300, (above * rest) @ self.weight / np.maximum(square, 1e-300), 0.0)
+        error = np.sqrt((rest - scale[:, None] * above) ** 2 @ self.weight) / self.spread
+        return scale, self.mean - scale * mean, np.where(np.isfinite(error), error, np.inf)
 
     def line(self) -> Match:
         scale, shift, error = self.projected(self.t[None])
@@ -134,13 +144,18 @@ def _best(curve: _Curve, function: Function) -> list[Match]:
         values = function.value(starts[:, :1] * curve.t + starts[:, 1:])
         _, _, errors = curve.projected(values)
         best = np.argsort(errors, kind="stable")[:POLISHED]
-        polished = [_polished(curve, function, *map(float, starts[n])) for n in best if np.isfinite(errors[n])]
-    tried = [match for match in polished if match is not None]
-    return [min(tried, key=lambda match: match.error)] if tried else []
+        found: Match | None = None
+        for n in best:
+            if errors[n] < HOPELESS and (found is None or found.error > 1e-6):
+                match = _polished(curve, function, *map(float, starts[n]))
+                found = match if found is None or (match is not None and match.error < found.error) else found
+    return [] if found is None else [found]
 
 
 def _allowed(function: Function, a: float, b: float, low: float, high: float) -> bool:
     ends = a * low + b, a * high + b
+    if function.swallows != "scale" and abs(a) * (high - low) < SHORT:
+        return False
     return function.holds(min(ends), max(ends), MARGIN)
 
 
@@ -178,9 +193,9 @@ def _fitting_in(domain: tuple[float, float], low: float, high: float) -> Iterato
 
 def _waves(period: float, low: float, high: float) -> Iterator[tuple[float, float]]:
     half, middle = (high - low) / 2, (high + low) / 2
-    for speed in (0.15, 0.5, 1.0, 1.6, 2.5, 4.0, 6.0, 9.0, 13.0, 18.0, 25.0):
+    for speed in (0.15, 0.4, 0.8, *np.arange(1.2, 12, 0.6), *np.arange(12, 40, 1.2)):
         yield speed / half, 0.0
-        for phase in np.arange(4) * period / 4:
+        for phase in np.arange(4) * period / 8:  # the other half are the same, turned around
             yield speed / half, float(phase) - speed / half * middle
 
 
@@ -211,13 +226,16 @@ def _polished(curve: _Curve, function: Function, a: float, b: float) -> Match | 
             return np.full_like(curve.f, 1e6 * curve.spread)
         g = function.value(inner[0] * curve.t + inner[1])
         scale, shift, _ = curve.projected(g[None])
-        return np.nan_to_num(curve.root * (scale[0] * g + shift[0] - curve.f), nan=1e6, posinf=1e6, neginf=1e6)
+        missed = curve.root * (scale[0] * g + shift[0] - curve.f)
+        return missed if np.isfinite(missed).all() else np.full_like(curve.f, 1e6 * curve.spread)
 
     inner = float(a), float(b)
     if moving:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one that is not there after so many steps is judged as it is
-            inner = placed(leastsq(residuals, np.array([inner[n] for n in moving]), maxfev=80, xtol=1e-10)[0])
+            inner = placed(
+                leastsq(residuals, np.array([inner[n] for n in moving]), maxfev=60, xtol=1e-9, ftol=1e-12)[0]
+            )
     if not all(map(math.isfinite, inner)) or not _allowed(function, *inner, low, high):
         return None
     g = function.value(inner[0] * curve.t + inner[1])

@@ -11,8 +11,8 @@ from superpose.symbolic.program import Program
 
 Array = np.ndarray
 
-STEPS = 60
-"""Evaluations that a fit of constants may take for each of them."""
+STEPS = 300
+"""Steps that a fit of constants may take."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,17 @@ def refit(root: Expression, X: Array, y: Array, *, steps: int = STEPS) -> Refit:
     huge = 1e8 * (np.abs(y).max() + 1e-300)
 
     def residuals(constants: Array) -> Array:
-        return np.nan_to_num(program(X, constants) - y, nan=huge, posinf=huge, neginf=-huge).clip(-huge, huge)
+        missed = program(X, constants) - y
+        return missed if np.abs(missed).max() < huge else np.nan_to_num(missed, nan=huge).clip(-huge, huge)
 
     def slopes(constants: Array) -> Array:
-        return np.nan_to_num(program.values_and_jacobian(X, constants)[1], nan=0.0, posinf=0.0, neginf=0.0)
+        jacobian = program.values_and_jacobian(X, constants)[1]
+        return jacobian if np.isfinite(jacobian).all() else np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         found = leastsq(
-            residuals, start, Dfun=slopes, col_deriv=True, full_output=True, maxfev=steps * (len(start) + 1),
+            residuals, start, Dfun=slopes, col_deriv=True, full_output=True, maxfev=steps,
             ftol=1e-15, xtol=1e-14, gtol=0.0,
         )  # fmt: skip
     constants, covariance = found[0], found[1]
@@ -63,5 +65,6 @@ def refit(root: Expression, X: Array, y: Array, *, steps: int = STEPS) -> Refit:
     loss = mean_square(fitted, X, y)
     if not loss <= before:
         return Refit(root, before, np.full(len(start), np.inf))
-    spread = np.full(len(start), np.inf) if covariance is None else np.sqrt(np.abs(np.diag(covariance)) * loss)
-    return Refit(fitted, loss, spread)
+    if covariance is None or not np.isfinite(covariance).all():
+        return Refit(fitted, loss, np.full(len(start), np.inf))
+    return Refit(fitted, loss, np.sqrt(np.abs(np.diag(covariance)) * loss))

@@ -1,0 +1,198 @@
+"""The symbolic regressor: formulas for a table, from the simplest to the most accurate."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+from typing import Any, get_args
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+
+from superpose.symbolic.front import Formula, Front, Selection
+from superpose.symbolic.functions import Function, chosen
+from superpose.symbolic.search import Job, search
+
+Array = np.ndarray
+
+
+class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
+    """Formulas for a table: the simplest for every accuracy, each with its error on rows that it was not fitted to.
+
+    The search looks for variables in which the unknown function is simpler (Buckingham's theorem, read off the data),
+    for sums and products of curves and of known terms in them, and for Kolmogorov-Arnold networks whose edges can be
+    read as symbols. Constants are fitted together and become integers, fractions and multiples of pi where the data do
+    not notice. It ends when a formula explains all that can be explained, or when the time is up; Ctrl-C ends it too,
+    with the best so far.
+
+    Args:
+        max_time: Seconds for the search.
+        functions: Names of functions or `superpose.symbolic.Function` objects that curves may become; the standard ones
+            if None.
+        model_selection: Which formula predicts; may be changed after the fit. "best" is the simplest whose held-out
+            error chance cannot tell from the lowest, "accuracy" the lowest held-out error, "score" the steepest fall of
+            the error, as in PySR.
+        validation_fraction: Share of the rows that judge the formulas and are never fitted to.
+        networks: Whether to fit networks where nothing else explains the data.
+        n_jobs: Processes for the networks; -1 for all cores.
+        random_state: Seed, RandomState or None.
+        verbose: 1 writes what is going on to standard error.
+
+    Attributes:
+        front_: The formulas, a `superpose.symbolic.front.Front`.
+        equations_: The same as a data frame: complexity, loss, held_out_loss, r2_held_out, score, sympy, latex.
+        stopped_: Why the search ended: "finished", "time" or "interrupted".
+        n_features_in_: Number of inputs.
+        feature_names_in_: Their names, if the table had any.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.uniform(1, 5, (300, 2))
+        >>> fitted = KANSymbolicRegressor(max_time=20, random_state=0).fit(X, X[:, 0] * np.exp(-X[:, 1] / 2))
+        >>> fitted.sympy()
+        x1*exp(-x2/2)
+    """
+
+    front_: Front
+
+    def __init__(
+        self,
+        *,
+        max_time: float = 60.0,
+        functions: Sequence[str | Function] | None = None,
+        model_selection: str = "best",
+        validation_fraction: float = 0.25,
+        networks: bool = True,
+        n_jobs: int = -1,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.max_time = max_time
+        self.functions = functions
+        self.model_selection = model_selection
+        self.validation_fraction = validation_fraction
+        self.networks = networks
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, *, variable_names: Iterable[str] | None = None) -> "KANSymbolicRegressor":
+        """Search formulas for a table.
+
+        Args:
+            X: Numbers, one row per sample.
+            y: Targets.
+            variable_names: Names of the inputs in the formulas; those of the columns, or x1, x2 and so on, if None.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True, ensure_min_samples=8)
+        y = np.asarray(y, dtype=np.float64)
+        names = self._names(variable_names, X.shape[1])
+        self._check()
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        held = _held_out(len(y), float(self.validation_fraction), seed)
+        self.front_ = search(
+            X[~held], y[~held], X[held], y[held], names,
+            Job(chosen(self.functions), bool(self.networks), int(self.n_jobs), seed, self._show),
+            max_time=float(self.max_time),
+        )  # fmt: skip
+        self.stopped_ = self.front_.stopped
+        return self
+
+    @property
+    def equations_(self) -> Any:
+        """The formulas as a data frame."""
+        check_is_fitted(self)
+        return self.front_.table()
+
+    def formula(self, index: int | None = None) -> Formula:
+        """One of the formulas, the picked one if None."""
+        check_is_fitted(self)
+        number = self.front_.choice(self._selection()) if index is None else index
+        if not -len(self.front_) <= number < len(self.front_):
+            raise IndexError(f"there are formulas 0 to {len(self.front_) - 1}, not {number}.")
+        return self.front_[number]
+
+    def predict(self, X: Any, index: int | None = None) -> Array:
+        """Values of a formula, the picked one if None; NaN where it is not defined."""
+        formula = self.formula(index)
+        X = validate_data(self, X, reset=False, dtype=np.float64, order="C")
+        return formula(X)
+
+    def sympy(self, index: int | None = None) -> Any:
+        """A formula in SymPy, the picked one if None."""
+        return self.formula(index).sympy
+
+    def latex(self, index: int | None = None) -> str:
+        """A formula in LaTeX, the picked one if None."""
+        return self.formula(index).latex()
+
+    def torch(self, index: int | None = None) -> Any:
+        """A formula as a PyTorch module, the picked one if None."""
+        return self.formula(index).torch()
+
+    def c(self, index: int | None = None, name: str = "formula") -> str:
+        """A formula as C source, the picked one if None."""
+        return self.formula(index).c(name)
+
+    def latex_table(self) -> str:
+        """All formulas as a table in LaTeX (booktabs)."""
+        check_is_fitted(self)
+        picked = self.front_.choice(self._selection())
+        lines = [r"\begin{tabular}{rrl}", r"\toprule", r"complexity & held-out error & formula \\", r"\midrule"]
+        for n, formula in enumerate(self.front_):
+            mark = r" \quad\leftarrow" if n == picked else ""
+            lines.append(rf"{formula.complexity} & {formula.held_out:.3g} & ${formula.latex()}{mark}$ \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+    def score_equations(self, X: Any, y: Any) -> Any:
+        """The data frame of formulas with their errors on other rows: `test_loss` and `test_r2`."""
+        check_is_fitted(self)
+        X, y = validate_data(self, X, y, reset=False, dtype=np.float64, y_numeric=True)
+        frame = self.front_.table()
+        losses = [float(np.mean((formula(X) - y) ** 2)) for formula in self.front_]
+        variance = float(np.var(y))
+        frame["test_loss"] = losses
+        frame["test_r2"] = [1 - loss / variance if variance > 0 else np.nan for loss in losses]
+        return frame
+
+    def __str__(self) -> str:
+        return repr(self) if not hasattr(self, "front_") else f"{self.front_.text(self._selection())}"
+
+    def _selection(self) -> Selection:
+        if self.model_selection not in get_args(Selection):
+            known = ", ".join(map(repr, get_args(Selection)))
+            raise ValueError(f"model_selection is {self.model_selection!r}; choose one of {known}.")
+        return self.model_selection  # type: ignore[return-value]
+
+    def _names(self, given: Iterable[str] | None, width: int) -> tuple[str, ...]:
+        if given is None:
+            columns = getattr(self, "feature_names_in_", None)
+            return tuple(f"x{n + 1}" for n in range(width)) if columns is None else tuple(map(str, columns))
+        names = tuple(map(str, given))
+        if len(names) != width or len(set(names)) != width:
+            raise ValueError(f"variable_names must be {width} different names, got {list(names)}.")
+        return names
+
+    def _check(self) -> None:
+        self._selection()
+        chosen(self.functions)
+        if isinstance(self.max_time, bool) or not isinstance(self.max_time, Real) or not self.max_time > 0:
+            raise ValueError(f"max_time is {self.max_time!r}; it must be a positive number of seconds.")
+        share = self.validation_fraction
+        if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1:
+            raise ValueError(f"validation_fraction is {share!r}; it must lie between 0 and 1.")
+        if isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, Integral) or self.n_jobs == 0:
+            raise ValueError(f"n_jobs is {self.n_jobs!r}; it must be a number of processes, or -1 for all cores.")
+
+    def _show(self, line: str) -> None:
+        if self.verbose:
+            sys.stderr.write(line + "\n")
+
+
+def _held_out(rows: int, share: float, seed: int) -> Array:
+    """Which rows judge: a share of them, at least two, and never more than leave two to fit."""
+    held = np.zeros(rows, dtype=bool)
+    count = min(max(2, round(share * rows)), rows - 4)
+    held[np.random.default_rng(seed).permutation(rows)[:count]] = True
+    return held

@@ -1,0 +1,7 @@
+"""Pictures of networks, edges and fits. Nothing else imports matplotlib, and this does so only when it draws."""
+
+from superpose.plotting.charts import plot_history as plot_history
+from superpose.plotting.charts import plot_scores as plot_scores
+from superpose.plotting.edge import plot_edge as plot_edge
+from superpose.plotting.front import plot_front as plot_front
+from superpose.plotting.network import plot as plot

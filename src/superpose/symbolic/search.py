@@ -1,0 +1,243 @@
+"""Searches formulas for a table: simpler variables first, then known kinds of formulas in them, then networks."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+
+from superpose.symbolic.additive import additive_formulas, additives
+from superpose.symbolic.dictionary import product_formulas, sparse_formulas
+from superpose.symbolic.expression import Constant, Expression, Variable, apply, complexity
+from superpose.symbolic.front import Front
+from superpose.symbolic.functions import Function, power
+from superpose.symbolic.networks import network_formulas
+from superpose.symbolic.normal import normal
+from superpose.symbolic.refit import mean_square, refit
+from superpose.symbolic.snap import snapped
+from superpose.symbolic.symmetry import Seen, reductions
+from superpose.symbolic.tidy import tidied
+from superpose.symbolic.view import View
+from superpose.symbolic.waves import wave_formulas
+
+Array = np.ndarray
+
+ROWS = 400
+"""Rows on which candidates are refitted first."""
+STEPS = 40
+"""Steps of these first fits."""
+EXACT = 1e-7
+"""Error, as a share of the target's spread, that only the true formula has."""
+SNAPPED = 12
+"""Candidates whose constants are made nice."""
+SHARE = 0.85
+"""Share of the time for finding formulas; the rest makes their constants nice."""
+SIMPLE = ("t", "log", "x^-1")
+"""Changes of the target that are tried with powers taken out."""
+LARGEST = 60
+"""Complexity above which nobody wants a formula."""
+
+
+@dataclass
+class Pool:
+    """The candidates so far, with their mean squares on all rows, and when to stop.
+
+    Attributes:
+        noise: Root mean square error of the best surrogate: what cannot be explained, or nearly so.
+    """
+
+    X: Array
+    y: Array
+    deadline: float
+    noise: float = np.inf
+    losses: dict[int, tuple[float, Expression]] = field(default_factory=dict)
+    tried: int = 0
+
+    def __post_init__(self) -> None:
+        order = np.random.default_rng(2).permutation(len(self.y))[:ROWS]
+        self.part = self.X[order], self.y[order]
+        self.spread = float(self.y.std()) or 1.0
+
+    def keep(self, root: Expression) -> None:
+        """Keep a candidate whose constants are fitted already."""
+        loss = mean_square(root, self.X, self.y)
+        if np.isfinite(loss):
+            self.tried += 1
+            self.losses[self.tried] = loss, root
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return time.perf_counter() > self.deadline
+
+    @property
+    def best(self) -> float:
+        """Lowest mean square so far."""
+        return min((loss for loss, _ in self.losses.values()), default=np.inf)
+
+    @property
+    def solved(self) -> bool:
+        """Whether a formula explains the data as far as anything can."""
+        exact = self.best < (EXACT * self.spread) ** 2
+        return exact or (self.noise < 0.3 * self.spread and self.best < (1.005 * self.noise) ** 2)
+
+    def consider(self, root: Expression) -> float:
+        """Fit the constants of a candidate and keep it if it is any good; gives its mean square."""
+        if complexity(root) > LARGEST:
+            return np.inf
+        self.tried += 1
+        quick = refit(root, *self.part, steps=STEPS)
+        if not quick.loss < max(25 * self.best, 0.5 * self.spread**2):
+            return quick.loss
+        loss = mean_square(quick.root, self.X, self.y)
+        if np.isfinite(loss):
+            self.losses[self.tried] = loss, quick.root
+        return loss
+
+    def front(self) -> list[Expression]:
+        """Candidates that no simpler one equals, the best of them."""
+        kept: list[tuple[float, Expression]] = []
+        lowest = np.inf
+        for loss, root in sorted(self.losses.values(), key=lambda each: (complexity(each[1]), each[0])):
+            if loss < lowest * 0.999:
+                kept.append((loss, root))
+                lowest = loss
+        return [root for _, root in kept]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a search works with: the functions curves may become, networks or not, processes, and a seed."""
+
+    functions: tuple[Function, ...]
+    networks: bool
+    jobs: int
+    seed: int
+    show: Callable[[str], None]
+
+
+def search(
+    X: Array, y: Array, X_held: Array, y_held: Array, names: Sequence[str], job: Job, *, max_time: float
+) -> Front:
+    """Formulas for a table, from simple to accurate, their constants fitted and made nice where the data allow it.
+
+    Args:
+        X: Rows to fit.
+        y: Their targets.
+        X_held: Rows that judge.
+        y_held: Their targets.
+        names: Names of the inputs.
+        job: How to search.
+        max_time: Seconds; what is under way is finished first. Ctrl-C ends the search with what there is.
+    """
+    began = time.perf_counter()
+    pool = Pool(X, y, began + SHARE * max_time)
+    pool.keep(Constant(float(y.mean())))
+    stopped = "finished"
+    try:
+        _explore(pool, job)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    stopped = "time" if pool.late and stopped == "finished" else stopped
+    roots = pool.front()
+    try:
+        for root in _finished(pool, began + max_time):
+            roots.append(root)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    return Front.of(roots, X, y, X_held, y_held, names, stopped=stopped, seconds=time.perf_counter() - began)
+
+
+def _explore(pool: Pool, job: Job) -> None:
+    """Go through all views and stages until the data are explained or the time is up."""
+    views: list[Seen] = []
+    job.show("looking for variables in which the function is simpler")
+    for seen in reductions(View.of(pool.X, pool.y, tuple(Variable(n) for n in range(pool.X.shape[1])))):
+        views.append(seen)
+        pool.noise = min(pool.noise, seen.error)
+        if pool.late:
+            break
+    for stages in STAGES:
+        for seen, stage in product(reversed(views), stages):
+            job.show(f"{stage.__name__.strip('_')} of {seen.view.inputs} variables, error {pool.best**0.5:.2e} so far")
+            for root in stage(seen.view, pool, job):
+                pool.consider(root)
+                if pool.late:
+                    return
+            if pool.solved:
+                return
+
+
+def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
+    """The best candidates with nice constants, written in a short way."""
+    front = pool.front()
+    for root in sorted(front, key=lambda root: mean_square(root, pool.X, pool.y))[:SNAPPED]:
+        if time.perf_counter() > deadline:
+            return
+        neat = snapped(normal(root), pool.X, pool.y).root
+        yield neat
+        short = tidied(neat, pool.X)
+        if short is not neat:
+            yield snapped(short, pool.X, pool.y).root
+
+
+Stage = Callable[[View, Pool, Job], Iterator[Expression]]
+
+
+def _linear(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
+    """The view's target as a constant."""
+    yield view.whole(Constant(float(np.average(view.t, weights=view.scale**2 + 1e-300))))
+
+
+def _curves(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
+    """Sums of curves behind a change of the target."""
+    if view.inputs == 0:
+        return
+    found = additives(view)
+    # Every curve of one variable can be drawn behind any change of the target, so that the error says nothing.
+    limit = max(3 * found[0].error, 1.05 * pool.noise, 1e-3 * pool.spread if view.inputs == 1 else 0.0)
+    near = [each for each in found if each.error <= limit]
+    for additive in sorted(near, key=lambda each: each.order)[:8] if view.inputs == 1 else near[:6]:
+        yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise))
+        if pool.solved:
+            return
+
+
+def _dictionaries(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
+    """Few terms of a dictionary, added up or multiplied."""
+    if not 0 < view.inputs <= 4:
+        return
+    goal = max(1e-9 * pool.spread, 1.01 * pool.noise if pool.noise < 0.3 * pool.spread else 0.0)
+    found = [*sparse_formulas(view, goal=goal)[:30], *product_formulas(view, goal=goal)[:30]]
+    yield from (root for _, root in sorted(found, key=lambda pair: pair[0]))
+
+
+def _waves(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
+    """Waves too fast for a surrogate."""
+    yield from wave_formulas(view)
+
+
+def _multiplied(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
+    """Curves of one variable after a power of it has been taken out."""
+    if view.inputs != 1 or not (view.X != 0).all():
+        return
+    for exponent in (1, -1, 2, -2, 3, -3):
+        function = power(Fraction(exponent))
+        rest = view.over(function.value(view.X[:, 0]), apply(function, view.roots[0]))
+        for additive in additives(rest):
+            if additive.transform.name in SIMPLE:
+                yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise))
+        if pool.solved:
+            return
+
+
+def _networks(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
+    """Kolmogorov-Arnold networks of several shapes, read as symbols."""
+    if job.networks and view.inputs:
+        yield from network_formulas(view, pool.deadline, functions=job.functions, jobs=job.jobs, seed=job.seed)
+
+
+STAGES: tuple[tuple[Stage, ...], ...] = ((_linear, _curves, _dictionaries), (_waves,), (_multiplied,), (_networks,))
+"""What is tried of every view, the one of fewest variables first, before the next row is."""

@@ -18,6 +18,8 @@ from superpose.symbolic.network import edges, network_expression, tabulated
 from superpose.symbolic.reduction import improved, reduced
 from superpose.symbolic.refit import mean_square, refit
 from superpose.symbolic.replacement import FEW, Choice, Clock, Rows, State, at_once, choices, drawn, fitted, race
+from superpose.symbolic.snap import snapped
+from superpose.symbolic.tidy import tidied
 
 HELD_OUT = 0.2
 """Share of the rows that judges where nobody says which rows should."""
@@ -29,8 +31,8 @@ SHARES = (0.2, 0.1, 0.03, 1e-2, 1e-3, 0.0)
 """Errors, as shares of the targets' spread, that a symbol may make at first; no less than the network's own."""
 REDUCED = 2
 """Formulas of the race that are made simpler step by step."""
-WELL = 30
-"""Evaluations for each constant of a formula that has won the race."""
+WELL = 200
+"""Evaluations for a formula that has won the race."""
 LARGE = 25
 """Nodes of a formula from which its functions go or stay, but are not exchanged."""
 PER_SIZE = 2
@@ -173,16 +175,8 @@ class _Search:
                 root = state.root if self.clock.over else refit(state.root, X, y).root
                 self.made.append(root)
                 if not self.clock.over:
-                    self.made.append(_snapped(root, X, y))
-
-
-def _snapped(root: Expression, X: Array, y: Array) -> Expression:
-    """The formula with nice constants, where there is a module that finds them."""
-    try:
-        from superpose.symbolic.snap import snapped  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return root
-    return snapped(root, X, y).root
+                    nice = snapped(root, X, y).root
+                    self.made.extend([nice, tidied(nice, X)])
 
 
 def _checked(model: KAN, output: int | None, max_time: float | None) -> int:

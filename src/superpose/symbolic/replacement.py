@@ -36,8 +36,8 @@ MANY = 12
 """Edges from which there are half as many of both."""
 DRAWS = 60
 """Draws of symbols for all edges."""
-QUICK = 4
-"""Evaluations for each constant in a trial."""
+QUICK = 25
+"""Evaluations in a trial."""
 VARIES = 0.1
 """Share of its size that a function varies by without further digits."""
 PARSIMONY = 0.1

@@ -19,8 +19,8 @@ def curve(function):
         a, b = 1.0, 1.7 if function.domain[0] == 0 or function.poles is not None else 0.4
     if function.name in ("asin", "atanh"):
         a, b = 0.55, 0.2
-    if function.name == "J0":
-        a = 5.0
+    if function.name in ("J0", "tan"):
+        a = 5.0 if function.name == "J0" else 0.9
     return 1.7 * function.value(a * t + b) - 0.3
 
 

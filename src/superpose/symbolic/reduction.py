@@ -92,6 +92,7 @@ def _less(node: Expression, X: Array) -> Iterator[Expression]:
             rest = [other for other in node.factors if other is not factor]
             if not isinstance(factor, Constant):
                 yield times(*rest, *_mean(factor, X))
+                yield times(*rest)
             elif factor.exact is None:
                 yield times(*rest)
                 yield times(Constant(-1.0, -ONE.exact), *rest)

@@ -66,10 +66,11 @@ def additive_formulas(found: Additive, functions: tuple[Function, ...], near: fl
         if x[0] > 0:
             inverse = apply(power(-1), root)
             close += [(match, inverse) for match in matches(1 / x, f, functions, weight=weight) if match.error < 0.3]
-            if x[-1] > 4 * x[0] and view.inputs == 1:
+            if x[-1] > 4 * x[0] and view.inputs == 1:  # waves of a logarithm, and powers of it
+                few = [each for each in functions if each.period or each.swallows == "scale"]
                 logarithm = apply("log", root)
                 close += [
-                    (match, logarithm) for match in matches(np.log(x), f, functions, weight=weight) if match.error < 0.3
+                    (match, logarithm) for match in matches(np.log(x), f, few, weight=weight) if match.error < 0.3
                 ]
         # Below what the curve itself is known to, only simplicity counts.
         mean, share = np.average(f, weights=weight), found.degree / len(x)

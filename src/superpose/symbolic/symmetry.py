@@ -28,7 +28,9 @@ POOR = 0.5
 """Error of a surrogate, as a share of the target's spread, above which it is not asked."""
 KEPT = 1.02
 """Growth of the surrogate's error that a true symmetry may show by chance."""
-POWERS = (Fraction(1), Fraction(2), Fraction(-1), Fraction(3), Fraction(-2), Fraction(1, 2))
+INPUT = 0.03
+"""Share of the error that an input more must save."""
+POWERS = (Fraction(1), Fraction(2), Fraction(-1), Fraction(3), Fraction(-2))
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Seen:
         t, scale = self.view.t, self.view.scale
         return float(np.sqrt(np.mean((scale * (t - (scale**2 @ t) / (scale @ scale))) ** 2)))
 
+    def rank(self, spread: float) -> float:
+        """What decides between views: the error, and an input for every few per cent of it."""
+        return float(np.log(self.error + 1e-9 * spread)) + INPUT * self.view.inputs
+
     def slopes(self) -> tuple[Array, Array]:
         """Derivatives of the target by its inputs and the target, up to a common factor at each row."""
         assert self.surrogate is not None
@@ -83,7 +89,7 @@ def reductions(view: View) -> Iterator[Seen]:
 
 
 def _reduced(seen: Seen, spread: float) -> Seen | None:
-    """The view of fewest inputs that predicts as well."""
+    """A view of fewer inputs that predicts as well."""
     # Where polynomials, not noise, set the error, other variables may be harder for them; simple ones are believed.
     lenient = max(KEPT * seen.error, min(20 * seen.error, 3e-4 * spread)) + 1e-7 * spread
     strict = KEPT * seen.error + 1e-7 * spread
@@ -91,12 +97,12 @@ def _reduced(seen: Seen, spread: float) -> Seen | None:
     proposals += [(view, lenient if simple else strict) for view, simple in _pairs(seen)]
     best: Seen | None = None
     for view, bound in proposals:
-        if best is not None and view.inputs >= best.view.inputs and best.error < 0.3 * seen.error:
+        if best is not None and view.inputs > best.view.inputs and best.error < 0.3 * seen.error:
             continue
         if not (np.isfinite(view.X).all() and np.isfinite(view.t).all()):
             continue
         trial = Seen.of(view, ("t", "log", seen.transform))
-        if trial.error <= bound and (best is None or (trial.view.inputs, trial.error) < (best.view.inputs, best.error)):
+        if trial.error <= bound and (best is None or trial.rank(spread) < best.rank(spread)):
             best = trial
     return best
 

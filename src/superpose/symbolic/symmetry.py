@@ -15,7 +15,7 @@ import numpy as np
 
 from superpose.symbolic.expression import Constant, Expression, apply, exactly, plus, times
 from superpose.symbolic.functions import power
-from superpose.symbolic.surrogate import Surrogate
+from superpose.symbolic.surrogate import Surrogate, parted
 from superpose.symbolic.view import View, monomial, monomial_values, transformed
 
 Array = np.ndarray
@@ -43,8 +43,8 @@ class Seen:
     @classmethod
     def of(cls, view: View) -> "Seen":
         """Look at a view."""
-        if view.inputs == 0:
-            return cls(view, None, view.t)
+        if view.inputs == 0 or np.ptp(view.t) == 0:  # a constant needs no inputs
+            return cls(view.of_inputs(view.X[:, :0], ()), None, view.t)
         best: Seen | None = None
         for transform, changed in transformed(view):
             found = Surrogate.of(changed.X, changed.t, np.abs(changed.scale))
@@ -60,8 +60,8 @@ class Seen:
         """Root mean square error of what is known, in the units of the data."""
         if self.surrogate is not None:
             return self.surrogate.error
-        t, scale = self.view.t, self.view.scale
-        return float(np.sqrt(np.mean((scale * (t - (scale**2 @ t) / (scale @ scale))) ** 2)))
+        (held, rest), t, square = parted(len(self.view.t)), self.view.t, self.view.scale**2
+        return float(np.sqrt(np.mean((square * (t - (square[rest] @ t[rest]) / square[rest].sum()) ** 2)[held])))
 
     def slopes(self) -> tuple[Array, Array]:
         """Derivatives of the target by its inputs and the target, up to a common factor at each row."""

@@ -52,7 +52,9 @@ class Additive:
 
 
 def additives(view: View) -> list[Additive]:
-    """The view as a sum of curves, for every change of its target, the best first."""
+    """The view as a sum of curves, for every change of its target, the best first; none if the rows are too few."""
+    if not _enough(view, DEGREES[0]):
+        return []
     found = [_fitted(changed, transform) for transform, changed in transformed(view)]
     return sorted(found, key=lambda each: each.error)
 
@@ -98,6 +100,12 @@ def _features(x: Array, data: Array, degree: int) -> Array:
     return values[:, 1:]
 
 
+def _enough(view: View, degree: int) -> bool:
+    """Whether there are three rows to fit for every coefficient."""
+    rows = len(view.t) - len(view.t) // 4
+    return view.inputs * degree + 1 <= rows // 3
+
+
 def _fitted(view: View, transform: Transform) -> Additive:
     rows = len(view.t)
     order = np.random.default_rng(0).permutation(rows)
@@ -105,7 +113,7 @@ def _fitted(view: View, transform: Transform) -> Additive:
     weight = np.abs(view.scale)
     best: tuple[float, int, Array] | None = None
     for degree in DEGREES:
-        if view.inputs * degree + 1 > len(rest) // 3:
+        if not _enough(view, degree):
             break
         columns = [_features(x, x, degree) for x in view.X.T]
         design = np.column_stack([np.ones(rows), *columns]) * weight[:, None]

@@ -66,6 +66,8 @@ def sparse_formulas(view: View, *, goal: float) -> list[tuple[float, Expression]
             under = [(c, below[n - len(terms)]) for n, c in zip(chosen, coef[1:], strict=True) if n >= len(terms)]
             if _cancels(under):
                 continue
+            if under:  # the equation was solved times its denominator
+                error = _error(changed, float(coef[0]), above, under)
             found.append((error, changed.whole(_fraction_of(float(coef[0]), above, under))))
     return sorted(found, key=lambda pair: pair[0])
 
@@ -80,10 +82,10 @@ def product_formulas(view: View, *, goal: float) -> list[tuple[float, Expression
     speeds = [t for t in _atoms(view, powers=True) if t.cost <= 2 and np.abs(t.values).max() < 30]
     values = np.column_stack([*(np.log(np.abs(t.values)) for t in terms), *(t.values for t in speeds)])
     costs = np.array([*(t.cost for t in terms), *(t.cost + 2 for t in speeds)])
-    sign = 1.0 if view.t.mean() > 0 else -1.0
     found = []
     for error, chosen, coef in _subsets(values, np.log(size), size * np.abs(view.scale), costs, goal):
-        factors: list[Expression] = [Constant(sign * float(np.exp(np.clip(coef[0], -50, 50))))]
+        factors: list[Expression] = []
+        signs = np.sign(view.t)
         for n, exponent in zip(chosen, coef[1:], strict=True):
             if n >= len(terms):
                 factors.append(apply("exp", times(Constant(float(exponent)), speeds[n - len(terms)].root)))
@@ -98,8 +100,11 @@ def product_formulas(view: View, *, goal: float) -> list[tuple[float, Expression
                 break
             root = times(exactly(-1), terms[n].root) if turned else terms[n].root
             factors.append(root if nice == 1 else apply(power(nice), root))
+            signs = signs * np.sign(terms[n].values) if nice.denominator == 1 and nice % 2 else signs
         else:
-            found.append((error, view.whole(times(*factors))))
+            sign = 1.0 if signs.sum() >= 0 else -1.0
+            constant = Constant(sign * float(np.exp(np.clip(coef[0], -50, 50))))
+            found.append((error, view.whole(times(constant, *factors))))
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -115,6 +120,14 @@ def _fraction_of(constant: float, above: list[tuple[float, Term]], under: list[t
         return numerator
     denominator = plus(ONE, *(times(Constant(-float(c)), t.root) for c, t in under))
     return times(numerator, apply(power(-1), denominator))
+
+
+def _error(view: View, constant: float, above: list[tuple[float, Term]], under: list[tuple[float, Term]]) -> float:
+    """Root mean square error of (c + sum a e) / (1 - sum b e)."""
+    numerator = constant + sum(c * t.values for c, t in above)
+    with np.errstate(all="ignore"):
+        missed = numerator / (1 - sum(c * t.values for c, t in under)) - view.t
+        return float(np.nan_to_num(np.sqrt(np.mean((view.scale * missed) ** 2)), nan=np.inf))
 
 
 def _cancels(under: list[tuple[float, Term]]) -> bool:

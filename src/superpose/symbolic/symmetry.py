@@ -15,7 +15,7 @@ import numpy as np
 
 from superpose.symbolic.expression import Constant, Expression, apply, exactly, plus, times
 from superpose.symbolic.functions import power
-from superpose.symbolic.surrogate import Surrogate
+from superpose.symbolic.surrogate import Surrogate, parted
 from superpose.symbolic.view import View, monomial, monomial_values, transformed
 
 Array = np.ndarray
@@ -46,8 +46,8 @@ class Seen:
     @classmethod
     def of(cls, view: View, names: tuple[str, ...] | None = None) -> "Seen":
         """Look at a view, through the changes of its target with these names or through all."""
-        if view.inputs == 0:
-            return cls(view, None, "t", view.t)
+        if view.inputs == 0 or np.ptp(view.t) == 0:  # a constant needs no inputs
+            return cls(view.of_inputs(view.X[:, :0], ()), None, "t", view.t)
         best: Seen | None = None
         for transform, changed in transformed(view, names):
             found = Surrogate.of(changed.X, changed.t, np.abs(changed.scale))
@@ -63,8 +63,8 @@ class Seen:
         """Root mean square error of what is known, in the units of the data."""
         if self.surrogate is not None:
             return self.surrogate.error
-        t, scale = self.view.t, self.view.scale
-        return float(np.sqrt(np.mean((scale * (t - (scale**2 @ t) / (scale @ scale))) ** 2)))
+        (held, rest), t, square = parted(len(self.view.t)), self.view.t, self.view.scale**2
+        return float(np.sqrt(np.mean((square * (t - (square[rest] @ t[rest]) / square[rest].sum()) ** 2)[held])))
 
     def rank(self, spread: float) -> float:
         """What decides between views: the error, and an input for every few per cent of it."""

@@ -1,5 +1,6 @@
 """What the commands share: how they print, and files that are refused before anybody waits."""
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -57,11 +58,13 @@ def refuse(message: str) -> NoReturn:
 
 def number(measure: str, value: float) -> str:
     """A score, with the digits that count."""
-    if measure in ("R²", "accuracy", "log loss"):
+    if not isfinite(value):
+        return "–"
+    if measure in ("R²", "accuracy", "log loss") and abs(value) < 100:
         return f"{value:.3f}"
     if measure == "seconds":
         return f"{value:.1f}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1000 or abs(value) >= 1e9 else f"{value:,.0f}"
 
 
 def plural(count: int, noun: str) -> str:

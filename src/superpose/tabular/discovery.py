@@ -145,14 +145,15 @@ def discover(numbers: Numbers, job: Job, say: Callable[[str], None]) -> Discover
     model.fit(numbers.x[fitted], numbers.y[fitted], variable_names=numbers.columns)
     seconds = perf_counter() - start
     front = model.front_
-    rows = records(front, front.choice(), numbers.columns)
+    picked = front.choice()
+    rows = records(front, picked, numbers.columns)
     if not others:
         return Discovery(model, rows, [], "Nothing was held out, so nobody knows how good it is.", numbers)
     with np.errstate(all="ignore"):
         tests = [score("formula", formula(numbers.x[held]), numbers.y[held], seconds) for formula in front]
     rows = [{**row, "test_loss": float(test.losses.mean())} for row, test in zip(rows, tests, strict=True)]
-    own = tests[front.choice()]
-    said = formula_verdict(own, others, numbers.target, last_digit(numbers.y))
+    own = tests[picked]
+    said = formula_verdict(own, tests[:picked], others, numbers.target, last_digit(numbers.y))
     return Discovery(model, rows, [*others, own], said, numbers)
 
 

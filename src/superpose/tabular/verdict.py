@@ -109,11 +109,12 @@ def verdict(own: Score, others: list[Score], target: str) -> str:
     return f"{grade}: {_in_words(own, naive, gain, target)}, {_beside(own, rivals)}.{care}"
 
 
-def formula_verdict(own: Score, others: list[Score], target: str, digit: float) -> str:
+def formula_verdict(own: Score, rest: list[Score], others: list[Score], target: str, digit: float) -> str:
     """One sentence on a formula: exact, better than boosting, as good, worse, or of no use.
 
     Args:
         own: How the formula did.
+        rest: How the other formulas did, among which it was picked by other rows.
         others: Scores of `baselines`.
         target: The column.
         digit: What the last digit of the target's values counts, 0 if they have all digits of a float.
@@ -129,7 +130,8 @@ def formula_verdict(own: Score, others: list[Score], target: str, digit: float) 
     if error <= digit / 2 and digit <= spread / 100:
         return f"Exact to the digits in the table: in {rows} rows it has not seen, it errs by less than the last one."
     if _compare(own, naive) <= 0:
-        return f"Of no use: no formula was found that does better than {_naive(naive)}.{care}"
+        hint = ", but a simpler one in the list does" if any(_compare(each, naive) > 0 for each in rest) else ""
+        return f"Of no use: the formula does no better than {_naive(naive)} in rows it has not seen{hint}.{care}"
     gain = 1 - float(own.losses.mean() / naive.losses.mean())
     words = {1: "Better than", 0: "As good as", -1: "Worse than"}[_compare(own, boosting)]
     return f"{words} {boosting.name}: {_in_words(own, naive, gain, target)}.{care}"

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-DESCRIPTION = "Kolmogorov-Arnold networks for tables: fit one, see whether it is any good, and predict with it."
+DESCRIPTION = (
+    "Kolmogorov-Arnold networks for tables: fit one, see whether it is any good, predict with it; find formulas."
+)
 Command = Callable[..., Any]
 """Adds a command by its name and what it does, and gives its parser."""
 EXAMPLE = "superpose fit houses.csv --target price --out price.model"
@@ -32,7 +34,7 @@ def parser() -> "ArgumentParser":
     _add_uses(command)
     info = command("info", "what is in a saved model, or what runs on this machine")
     info.add_argument("file", metavar="FILE", nargs="?", help="model written by superpose fit or superpose.save")
-    command("demo", "learn how long a year is from the orbits of the solar system, in seconds")
+    command("demo", "learn how long an orbit takes from the solar system, and find Kepler's law, in seconds")
     return main_parser
 
 

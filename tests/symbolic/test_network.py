@@ -9,7 +9,7 @@ from torch import nn
 
 from superpose import KAN, Bernstein, BSpline, Chebyshev, Fourier, Gaussian, Legendre, Wavelet, move_grid
 from superpose.symbolic.expression import Apply, Constant, apply, rebuilt, times
-from superpose.symbolic.network import edges, network_expression
+from superpose.symbolic.network import edges, network_expression, tabulated
 from superpose.symbolic.program import FormulaModule, Program
 
 BASES = [
@@ -99,22 +99,31 @@ def test_the_module_of_a_network_has_its_values_and_gradients():
     torch.testing.assert_close(mine, expected)
 
 
-def test_products_are_products():
-    model, x = network((2, 4, 1))
-    # As a network with product nodes stands: the layer has an output for every factor.
-    model.layers[1] = network((3, 1))[0].layers[0]
-    type(model).arities, given = ((1, 1, 2), (1,)), getattr(type(model), "arities", None)
-    try:
-        root = network_expression(model)
-    finally:
-        if given is None:
-            del type(model).arities
-        else:
-            type(model).arities = given
-    sums = model.layers[0](model.input_scaling(x))
-    nodes = torch.stack([sums[:, 0], sums[:, 1], sums[:, 2] * sums[:, 3]], 1)
-    expected = model.output_scaling(model.layers[1](nodes))[:, 0].detach().numpy()
-    np.testing.assert_allclose(Program(root)(x.numpy()), expected, rtol=1e-9)
+@pytest.mark.parametrize("seed", range(6))
+def test_products_are_products(seed):
+    model, x = network((2, (1, 1, 2), (3,), 1), BSpline(4), seed)
+    if seed:
+        prune_at_random_(model, seed, 0.2)
+    check(model, x)
+
+
+def test_an_empty_factor_makes_its_product_zero():
+    model, x = network((2, (1, 2), 1))
+    model.layers[0].keep_(torch.tensor([[True, True], [True, True], [False, False]]))
+    root = check(model, x)
+    assert {edge.function.place for edge in edges(root)} == {(0, 0, 0), (0, 0, 1), (1, 0, 0)}
+
+
+def test_tables_are_near_the_edges_and_beyond_them_the_same():
+    model, x = network((2, 3, 1), BSpline(6))
+    root = network_expression(model)
+    fast = tabulated(root, x.numpy())
+    expected = Program(root)(x.numpy())
+    np.testing.assert_allclose(Program(fast)(x.numpy()), expected, atol=1e-6 * np.ptp(expected))
+    np.testing.assert_allclose(Program(fast)(20 * x.numpy()), Program(root)(20 * x.numpy()), rtol=1e-6, atol=1e-6)
+    for exact, table in zip(edges(root), edges(fast), strict=True):
+        t = np.linspace(-3, 3, 401)
+        np.testing.assert_allclose(table.function.slope(t), exact.function.slope(t), atol=1e-3)
 
 
 def test_with_symbols_on_some_edges_it_is_what_loops_say():

@@ -18,9 +18,9 @@ from superpose.symbolic.view import TRANSFORMS, Transform, View, transformed
 Array = np.ndarray
 
 DEGREES = (2, 4, 7, 11, 16, 24)
-CANDIDATES = 4
+CANDIDATES = 8
 """Symbols tried for each curve."""
-COMBINATIONS = 12
+COMBINATIONS = 20
 """Choices of symbols for all curves together that are passed on."""
 
 
@@ -43,11 +43,12 @@ class Additive:
         """Place of its change of the target among all, the simplest first."""
         return TRANSFORMS.index(self.transform)
 
-    def curve(self, column: int) -> tuple[Array, Array]:
-        """Points of one of the curves, as dense as the data."""
-        x = np.sort(self.view.X[:, column])
+    def curve(self, column: int) -> tuple[Array, Array, Array]:
+        """Points of one of the curves, as dense as the data, and how much each counts."""
+        order = np.argsort(self.view.X[:, column], kind="stable")
+        x = self.view.X[order, column]
         part = slice(1 + column * self.degree, 1 + (column + 1) * self.degree)
-        return x, _features(x, x, self.degree) @ self.coef[part]
+        return x, _features(x, x, self.degree) @ self.coef[part], self.view.scale[order] ** 2
 
 
 def additives(view: View) -> list[Additive]:
@@ -60,17 +61,19 @@ def additive_formulas(found: Additive, functions: tuple[Function, ...], near: fl
     """Formulas with a symbol for every curve, the closest first; symbols need to be no closer than `near`."""
     view, options = found.view, []
     for column, root in enumerate(view.roots):
-        x, f = found.curve(column)
-        spread = float(f.std()) or 1.0
-        close = [(match, root) for match in matches(x, f, functions) if match.error < 0.3]
+        x, f, weight = found.curve(column)
+        close = [(match, root) for match in matches(x, f, functions, weight=weight) if match.error < 0.3]
         if x[0] > 0:
             inverse = apply(power(-1), root)
-            close += [(match, inverse) for match in matches(1 / x, f, functions) if match.error < 0.3]
+            close += [(match, inverse) for match in matches(1 / x, f, functions, weight=weight) if match.error < 0.3]
             if x[-1] > 4 * x[0] and view.inputs == 1:
                 logarithm = apply("log", root)
-                close += [(match, logarithm) for match in matches(np.log(x), f, functions) if match.error < 0.3]
+                close += [
+                    (match, logarithm) for match in matches(np.log(x), f, functions, weight=weight) if match.error < 0.3
+                ]
         # Below what the curve itself is known to, only simplicity counts.
-        floor = near / max(float(np.median(np.abs(view.scale))) * spread, 1e-300)
+        mean, share = np.average(f, weights=weight), found.degree / len(x)
+        floor = near * np.sqrt(share) / max(float(np.sqrt(np.mean(weight * (f - mean) ** 2))), 1e-300)
         close.sort(key=lambda pair: _cost(pair[0], floor))
         options.append(close[:CANDIDATES])
     if not all(options):

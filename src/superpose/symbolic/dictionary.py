@@ -23,7 +23,7 @@ MOST = 1200
 """Terms of a dictionary."""
 MOST_PLAIN = 4000
 """Terms for the target as it is."""
-KEPT = 12
+KEPT = 20
 """Combinations that grow, and that are passed on."""
 LARGEST = 4
 """Terms of a combination."""

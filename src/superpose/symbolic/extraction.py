@@ -1,7 +1,7 @@
 """From a network to a formula."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -14,11 +14,12 @@ from superpose.scores import input_names, table
 from superpose.symbolic.expression import Constant, Expression
 from superpose.symbolic.front import FLOOR, Front
 from superpose.symbolic.functions import Array, Function, chosen
-from superpose.symbolic.network import edges, network_expression
-from superpose.symbolic.program import Program
+from superpose.symbolic.network import edges, network_expression, tabulated
 from superpose.symbolic.reduction import improved, reduced
-from superpose.symbolic.refit import refit
-from superpose.symbolic.replacement import FEW, Clock, Rows, State, at_once, choices, race
+from superpose.symbolic.refit import mean_square, refit
+from superpose.symbolic.replacement import FEW, Choice, Clock, Rows, State, at_once, choices, drawn, fitted, race
+from superpose.symbolic.snap import snapped
+from superpose.symbolic.tidy import tidied
 
 HELD_OUT = 0.2
 """Share of the rows that judges where nobody says which rows should."""
@@ -26,8 +27,14 @@ MOST = 10_000
 """Rows that the last fit of constants takes."""
 LEAST = 10
 """Rows without which there is nothing to judge."""
+SHARES = (0.2, 0.1, 0.03, 1e-2, 1e-3, 0.0)
+"""Errors, as shares of the targets' spread, that a symbol may make at first; no less than the network's own."""
 REDUCED = 2
 """Formulas of the race that are made simpler step by step."""
+WELL = 200
+"""Evaluations for a formula that has won the race."""
+LARGE = 25
+"""Nodes of a formula from which its functions go or stay, but are not exchanged."""
 PER_SIZE = 2
 """Formulas of one size that get a last fit."""
 
@@ -93,7 +100,7 @@ def formula(  # noqa: PLR0913 - one verb for users, who name what they change
     except KeyboardInterrupt:
         stopped = "interrupted"
     stopped = "time" if search.clock.over and stopped == "finished" else stopped
-    loss = float(np.mean((Program(root)(rows.X_held) - rows.y_held) ** 2))
+    loss = mean_square(root, rows.X_held, rows.y_held)
     return Front.of(
         [Constant(float(rows.y.mean())), *search.made, *(state.root for state in search.found if not search.made)],
         rows.X, rows.y, rows.X_held, rows.y_held, known,
@@ -119,25 +126,38 @@ class _Search:
         few, variance = self.rows.few(FEW, self.seed), float(np.var(self.rows.y_held)) or 1.0
         exact = FLOOR * variance
         complete = self._complete(few, exact) if edges(self.root) else []
-        for state in complete[:REDUCED]:
-            state = improved(state, few, self.functions, exact, self.clock)
-            self.found.append(state)
-            self.found.extend(reduced(state, few, self.functions, exact, self.clock))
+        solved = any(state.held_out <= exact for state in complete)
+        for state in complete[: 1 if solved else REDUCED]:
+            if not solved:
+                state = improved(state, few, self.functions, exact, self.clock)
+                self.found.append(state)
+            # Once the exact formula is there, simpler functions in its place are not worth the time.
+            others = () if solved or state.size > LARGE else self.functions
+            self.found.extend(reduced(state, few, others, exact, self.clock))
         self._finish()
 
     def _complete(self, few: Rows, exact: float) -> list[State]:
         """Networks whose edges are all symbols, the best first."""
-        floor = float(np.mean((Program(self.root)(few.X_held) - few.y_held) ** 2))
-        share = math.sqrt(floor / (float(np.var(few.y_held)) or 1.0))
-        found = choices(self.root, self.rows.X, self.functions, share, self.clock)
-        states = [at_once(self.root, found, few)]
-        self.found.extend(states)
-        if states[0].held_out > exact:
-            states = sorted([*states, *race(self.root, found, few, floor, self.clock)], key=lambda s: s.rank(exact))
-            self.found.extend(states)
+        root = tabulated(self.root, np.concatenate([few.X, few.X_held]))
+        loss, variance = mean_square(root, few.X_held, few.y_held), float(np.var(few.y_held)) or 1.0
+        shares = sorted({max(share, math.sqrt(loss / variance)) for share in SHARES}, reverse=True)
+        found = choices(root, self.rows.X, self.functions, self.clock)
+        for states in self._attempts(root, found, few, shares):
+            self.found.extend(fitted(state.root, few, WELL, state.symbols) for state in states if not self.clock.over)
+            if any(state.held_out <= exact for state in self.found):
+                break
+        states = sorted(self.found, key=lambda state: state.rank(exact))
         states = [state for state in states if math.isfinite(state.held_out)]
         self.symbols = dict(states[0].symbols) if states else {}
         return states
+
+    def _attempts(self, root: Expression, found: list[Choice], few: Rows, shares: list[float]) -> Iterator[list[State]]:
+        """Ways to replace all edges, the quick ones first."""
+        for share in shares:
+            yield [at_once(root, [(choice.place, choice.promising(share)[0]) for choice in found], few)]
+        yield drawn(root, found, few, shares, self.clock, self.seed)
+        for share in shares[-2:]:
+            yield race(root, found, few, share, self.clock)
 
     def _finish(self) -> None:
         """The last fit of the best formulas of every size, with all rows and with constants that people write."""
@@ -155,16 +175,8 @@ class _Search:
                 root = state.root if self.clock.over else refit(state.root, X, y).root
                 self.made.append(root)
                 if not self.clock.over:
-                    self.made.append(_snapped(root, X, y))
-
-
-def _snapped(root: Expression, X: Array, y: Array) -> Expression:
-    """The formula with nice constants, where there is a module that finds them."""
-    try:
-        from superpose.symbolic.snap import snapped  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return root
-    return snapped(root, X, y).root
+                    nice = snapped(root, X, y).root
+                    self.made.extend([nice, tidied(nice, X)])
 
 
 def _checked(model: KAN, output: int | None, max_time: float | None) -> int:

@@ -23,6 +23,8 @@ DIGITS = 5
 """Significant digits that are shown; a formula keeps all of them."""
 SHOWN = 80
 """Characters of a formula that is not the chosen one in a printed table."""
+FITTED = 2
+"""Nodes that a constant with many digits is worth beyond its own, beside a nice one."""
 WORST = 1.5
 """How much more than the lowest error that of a chosen formula may be, whatever chance explains; PySR's number."""
 
@@ -100,6 +102,7 @@ class Front:
         formulas: The formulas. Each has a lower error on the held-out rows than all that are simpler.
         variance: Variance of the held-out targets.
         squares: Squared errors on the held-out rows, (formulas, rows).
+        fitted_squares: The same on the rows the formulas were fitted to.
         network_loss: Mean square on the held-out rows of the network they come from, None if there is none.
         noise: Differences of mean squares below this do not count.
         symbols: What stands on the edges of a network whose edges are all symbols: LaTeX by layer, output and input.
@@ -120,6 +123,7 @@ class Front:
     formulas: tuple[Formula, ...]
     variance: float
     squares: Array
+    fitted_squares: Array
     network_loss: float | None = None
     noise: float = 0.0
     symbols: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
@@ -158,16 +162,19 @@ class Front:
         for root in roots:
             program = Program(root)
             with np.errstate(all="ignore"):
-                loss, squares = float(np.mean((program(X) - y) ** 2)), (program(X_held) - y_held) ** 2
-            if math.isfinite(loss) and np.isfinite(squares).all():
-                rated.append((Formula(root, tuple(names), loss, float(squares.mean())), squares))
+                fitted, squares = (program(X) - y) ** 2, (program(X_held) - y_held) ** 2
+            if np.isfinite(fitted).all() and np.isfinite(squares).all():
+                rated.append(
+                    (Formula(root, tuple(names), float(fitted.mean()), float(squares.mean())), squares, fitted)
+                )
         if not rated:
             raise ValueError("no formula is defined on all rows; give rows inside the domains of the functions.")
-        kept: list[tuple[Formula, Array]] = []
-        for formula, squares in sorted(rated, key=lambda pair: _order(pair[0], noise)):
-            if not kept or formula.held_out < kept[-1][0].held_out - noise:
-                kept.append((formula, squares))
-        return cls(tuple(f for f, _ in kept), variance, np.array([s for _, s in kept]), noise=noise, **more)
+        kept: list[tuple[Formula, Array, Array]] = []
+        for each in sorted(rated, key=lambda each: _order(each[0], noise)):
+            if not kept or each[0].held_out < kept[-1][0].held_out - noise:
+                kept.append(each)
+        formulas, held, fitted = zip(*kept, strict=True)
+        return cls(formulas, variance, np.array(held), np.array(fitted), noise=noise, **more)
 
     @property
     def rows(self) -> int:
@@ -192,8 +199,8 @@ class Front:
         """Number of the formula to take.
 
         Args:
-            selection: "best" is the simplest whose held-out error is above the lowest by no more than chance explains
-                (two standard errors of the paired difference) nor by half of it. "accuracy" is the lowest held-out
+            selection: "best" is the simplest (a fitted constant counts as three nodes, a nice one as one) whose held-out error is above the lowest by no more than chance explains
+                (two standard errors of the paired difference, on these rows and on all) nor by half of it. "accuracy" is the lowest held-out
                 error. "score" is the steepest fall of the error among those up to 1.5 times the lowest, as in PySR.
 
         Raises:
@@ -208,7 +215,8 @@ class Front:
         near = [n for n, formula in enumerate(self.formulas) if self._floored(formula) <= worst]
         if selection == "score":
             return max(near, key=lambda n: self.scores[n])
-        return next(n for n in near if n == lowest or self._by_chance(n, lowest))
+        equal = [n for n in near if n == lowest or self._by_chance(n, lowest)]
+        return min(equal, key=lambda n: (self.formulas[n].complexity + FITTED * self.formulas[n].free, n))
 
     def table(self) -> Any:
         """The front as a pandas data frame, a row for each formula."""
@@ -262,8 +270,19 @@ class Front:
         return "\n".join(lines)
 
     def _by_chance(self, n: int, lowest: int) -> bool:
-        apart = self.squares[n] - self.squares[lowest]
-        return float(apart.mean()) <= 2 * float(apart.std()) / math.sqrt(self.rows) + self.noise
+        """Whether chance explains that a formula is worse: on held-out rows, and on all, which tell finer differences.
+
+        A constant that is fitted lowers the error of the rows it is fitted to by about a row's share of the noise, and
+        makes that of others as much worse.
+        """
+        held, fitted = (squares[n] - squares[lowest] for squares in (self.squares, self.fitted_squares))
+        level = self._floored(self.formulas[lowest])
+        fairer = 2 * level * (self.formulas[lowest].free - self.formulas[n].free)
+        every = np.concatenate([held, fitted])
+        return all(
+            float(apart.sum()) - extra <= 2 * math.sqrt(len(apart)) * float(apart.std()) + len(apart) * self.noise
+            for apart, extra in ((held, 0.0), (every, fairer))
+        )
 
     def _floored(self, formula: Formula) -> float:
         return max(formula.held_out, self.noise, 1e-300)

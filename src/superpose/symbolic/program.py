@@ -62,6 +62,13 @@ class Program:
         arguments = {id(n): values[b[0]] for n, b in zip(self.nodes, self.below, strict=True) if isinstance(n, Apply)}
         return {place: (float(np.min(value)), float(np.max(value))) for place, value in arguments.items()}
 
+    def outputs(self, X: Array) -> list[tuple[float, float]]:
+        """Lowest and highest value of every function."""
+        with np.errstate(all="ignore"):
+            values = self._values(X, self.constants)
+        found = [value for node, value in zip(self.nodes, values, strict=True) if isinstance(node, Apply)]
+        return [(float(np.min(value)), float(np.max(value))) for value in found]
+
     def _values(self, X: Array, constants: Array) -> list[Any]:
         values: list[Any] = []
         for node, below, slot in zip(self.nodes, self.below, self.slot, strict=True):

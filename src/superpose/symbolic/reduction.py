@@ -23,6 +23,8 @@ from superpose.symbolic.match import Match, matches
 from superpose.symbolic.program import Program
 from superpose.symbolic.replacement import QUICK, Clock, Rows, State, fitted
 
+BRIEF = 8
+"""Evaluations in a first look at a move."""
 TRIED = 4
 """Moves of each round that are fitted well, of all that are fitted a little."""
 OTHERS = 2
@@ -41,7 +43,7 @@ def reduced(state: State, rows: Rows, functions: Sequence[Function], floor: floa
     """
     while state.size > 1 and not clock.over:
         size = state.size
-        tried = [fitted(root, rows, 1) for root in simpler(state.root, rows.X, functions) if not clock.over]
+        tried = [fitted(root, rows, BRIEF) for root in simpler(state.root, rows.X, functions) if not clock.over]
         tried = [other for other in tried if other.size < size and math.isfinite(other.held_out)]
         if not tried:
             return
@@ -90,6 +92,7 @@ def _less(node: Expression, X: Array) -> Iterator[Expression]:
             rest = [other for other in node.factors if other is not factor]
             if not isinstance(factor, Constant):
                 yield times(*rest, *_mean(factor, X))
+                yield times(*rest)
             elif factor.exact is None:
                 yield times(*rest)
                 yield times(Constant(-1.0, -ONE.exact), *rest)

@@ -67,4 +67,5 @@ def refit(root: Expression, X: Array, y: Array, *, steps: int = STEPS) -> Refit:
         return Refit(root, before, np.full(len(start), np.inf))
     if covariance is None or not np.isfinite(covariance).all():
         return Refit(fitted, loss, np.full(len(start), np.inf))
-    return Refit(fitted, loss, np.sqrt(np.abs(np.diag(covariance)) * loss))
+    with np.errstate(all="ignore"):
+        return Refit(fitted, loss, np.sqrt(np.abs(np.diag(covariance))) * np.sqrt(loss))

@@ -34,8 +34,12 @@ WIDTH, CHOICES = 6, 5
 """Formulas in the race, and symbols that are tried on an edge of each."""
 MANY = 12
 """Edges from which there are half as many of both."""
-QUICK = 4
-"""Evaluations for each constant in a trial."""
+DRAWS = 60
+"""Draws of symbols for all edges."""
+QUICK = 25
+"""Evaluations in a trial."""
+VARIES = 0.1
+"""Share of its size that a function varies by without further digits."""
 PARSIMONY = 0.1
 """Growth of the logarithm of the error that a node less is worth in the race."""
 
@@ -83,11 +87,14 @@ class State:
         root: The formula, perhaps with edges of the network in it.
         held_out: Mean square of its errors on held-out rows.
         symbols: LaTeX of what stands on the edges that are gone.
+        digits: Logarithm of how much larger functions are than what they vary by, for their sum: what a long sine
+            needs in further digits of its constants to pass for a parabola.
     """
 
     root: Expression
     held_out: float
     symbols: Mapping[Place, str] = field(default_factory=dict)
+    digits: float = 0.0
 
     @property
     def size(self) -> int:
@@ -98,7 +105,7 @@ class State:
 
     def rank(self, floor: float) -> float:
         """Small for what is accurate and simple; errors below the floor are alike."""
-        return math.log(max(self.held_out, floor, 1e-300)) + PARSIMONY * self.size
+        return math.log(max(self.held_out, floor, 1e-300)) + PARSIMONY * self.size + self.digits
 
 
 def fitted(root: Expression, rows: Rows, steps: int, symbols: Mapping[Place, str] | None = None) -> State:
@@ -108,7 +115,16 @@ def fitted(root: Expression, rows: Rows, steps: int, symbols: Mapping[Place, str
         root = normal(freed(root))
     short, X, places = _condensed(root, rows.X)
     found = rebuilt(refit(short, X, rows.y, steps=steps).root, places)
-    return State(found, mean_square(found, rows.X_held, rows.y_held), symbols or {})
+    return State(found, mean_square(found, rows.X_held, rows.y_held), symbols or {}, _digits(found, rows.X))
+
+
+def _digits(root: Expression, X: Array) -> float:
+    """Logarithm of how much larger functions are than what they vary by, beyond a tenth."""
+    lost = 0.0
+    for low, high in Program(root).outputs(X):
+        share = (high - low) / max(abs(low), abs(high), 1e-300)
+        lost -= math.log(max(share, 1e-12) / VARIES) if share < VARIES else 0.0
+    return lost
 
 
 def _condensed(root: Expression, X: Array) -> tuple[Expression, Array, dict[int, Expression]]:
@@ -132,47 +148,62 @@ def _is_work(node: Expression) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """An edge of the network, and the symbols that may take its place, the most promising first."""
+    """An edge of the network, and the symbols that may take its place.
+
+    Attributes:
+        place: Where the edge is.
+        t: Where it is looked at.
+        spread: What it varies by.
+        found: The symbols.
+    """
 
     place: Place
+    t: Array
+    spread: float
     found: Sequence[Match]
 
     @property
     def error(self) -> float:
-        """What the best of them misses, as a share of the edge's spread."""
+        """What the nearest symbol misses, as a share of the spread."""
         return min(match.error for match in self.found)
 
+    def promising(self, share: float) -> list[Match]:
+        """The symbols, the nearest first; those that miss less than a share of the spread by their simplicity."""
 
-def choices(root: Expression, X: Array, functions: Sequence[Function], share: float, clock: Clock) -> list[Choice]:
+        def rank(match: Match) -> float:
+            size = match.complexity + 2 * (match.function is not None) + (match.outer[0] != 0)
+            large = abs(match.outer[0]) * _size(match, self.t) / self.spread
+            return 2 * math.log(max(match.error, share, 1e-9)) + PARSIMONY * size + math.log(max(1.0, large * VARIES))
+
+        return sorted((match for match in self.found if math.isfinite(match.error)), key=rank)
+
+
+def choices(root: Expression, X: Array, functions: Sequence[Function], clock: Clock) -> list[Choice]:
     """Symbols for every edge, the edges with the nearest ones first.
 
     Args:
         root: The network.
         X: Rows that its edges are looked at on.
         functions: What may be tried.
-        share: The error of the network as a share of the spread of the targets; nearer matches are alike.
         clock: When to stop looking: edges that are left get straight lines.
     """
     found = []
     for edge in edges(root):
         t = Program(edge.argument)(X)
-        near = matches(t, edge.function.value(t), () if clock.over else functions)
-        found.append(Choice(edge.function.place, _promising(near, t, edge.function, share)))  # type: ignore[attr-defined]
+        f = edge.function.value(t)
+        spread = float(np.std(f)) or 1.0
+        flat = Match(None, (1.0, 0.0), (0.0, float(np.mean(f))), float(np.std(f)) / spread)
+        near = matches(t, f, () if clock.over else functions)
+        found.append(Choice(edge.function.place, t, spread, [flat, *near]))  # type: ignore[attr-defined]
     return sorted(found, key=lambda choice: choice.error)
 
 
-def _promising(found: Sequence[Match], t: Array, edge: Function, share: float) -> list[Match]:
-    """The nearest symbols, those that are no nearer than the network is to the data by their simplicity."""
-    f = edge.value(t)
-    spread = float(np.std(f)) or 1.0
-    flat = Match(None, (1.0, 0.0), (0.0, float(np.mean(f))), float(np.std(f)) / spread)
-    nearest = max(share / 3, 1e-9)
-
-    def rank(match: Match) -> float:
-        size = match.complexity + (0 if match is flat else 1 + bool(match.function) * 2)
-        return 2 * math.log(max(match.error, nearest)) + PARSIMONY * size
-
-    return sorted([flat, *(match for match in found if math.isfinite(match.error))], key=rank)[: CHOICES + 1]
+def _size(match: Match, t: Array) -> float:
+    """How large the function of a symbol gets."""
+    if match.function is None:
+        return 0.0
+    with np.errstate(all="ignore"):
+        return float(np.abs(match.function.value(match.inner[0] * t + match.inner[1])).max())
 
 
 def replaced(root: Expression, place: Place, match: Match) -> Expression:
@@ -185,31 +216,47 @@ def replaced(root: Expression, place: Place, match: Match) -> Expression:
     return root  # a constant has taken its argument, and so its place
 
 
-def at_once(root: Expression, found: Sequence[Choice], rows: Rows) -> State:
-    """Every edge by its most promising symbol, and then one fit."""
-    symbols = {}
-    for choice in found:
-        root = replaced(root, choice.place, choice.found[0])
-        symbols[choice.place] = written(choice.found[0])
-    return fitted(root, rows, 4 * QUICK, symbols)
+def at_once(root: Expression, taken: Sequence[tuple[Place, Match]], rows: Rows, steps: int = 4 * QUICK) -> State:
+    """Every edge by a symbol, and then one fit: what the edges had agreed upon between them is free to change."""
+    for place, match in taken:
+        root = replaced(root, place, match)
+    return fitted(root, rows, steps, {place: written(match) for place, match in taken})
 
 
-def race(root: Expression, found: Sequence[Choice], rows: Rows, floor: float, clock: Clock) -> list[State]:
+def drawn(
+    root: Expression, found: Sequence[Choice], rows: Rows, shares: Sequence[float], clock: Clock, seed: int
+) -> list[State]:
+    """Formulas with symbols drawn for all edges at once, the promising ones more often, the best first."""
+    draw, seen, states = np.random.default_rng(seed), set(), []
+    lists = [[(choice.place, choice.promising(share)) for choice in found] for share in shares]
+    for _ in range(DRAWS):
+        near = lists[draw.integers(len(lists))]
+        taken = [(place, row[min(draw.geometric(0.6) - 1, len(row) - 1)]) for place, row in near]
+        key = tuple(id(match) for _, match in taken)
+        if key not in seen and not clock.over:
+            seen.add(key)
+            states.append(at_once(root, taken, rows, QUICK))
+    return sorted(states, key=lambda state: state.rank(0.0))[:WIDTH]
+
+
+def race(root: Expression, found: Sequence[Choice], rows: Rows, share: float, clock: Clock) -> list[State]:
     """Formulas whose edges are all symbols, the best first.
 
     Args:
         root: The network.
         found: Its edges in the order in which they go.
         rows: What decides.
-        floor: Error of the network: while it holds edges, no formula need be better.
+        share: Root mean square error, as a share of the targets' spread, below which formulas are alike while they
+            hold edges: what an edge of the network makes up for, a symbol must miss at first.
         clock: When to stop; then there may be none.
     """
     width, most = (WIDTH, CHOICES) if len(found) < MANY else (WIDTH // 2, CHOICES // 2 + 1)
+    floor = share**2 * float(np.var(rows.y_held))
     states = [State(root, floor)]
     for number, choice in enumerate(found):
         tried = []
         for state in states:
-            for match in choice.found[:most]:
+            for match in choice.promising(share)[:most]:
                 if clock.over:
                     return []
                 symbols = {**state.symbols, choice.place: written(match)}

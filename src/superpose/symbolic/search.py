@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import product
 
 import numpy as np
 
@@ -30,7 +29,9 @@ STEPS = 40
 """Steps of these first fits."""
 EXACT = 1e-7
 """Error, as a share of the target's spread, that only the true formula has."""
-SNAPPED = 12
+NEAR = 1.03
+"""Mean square, relative to the lowest, up to which a candidate may be the true one."""
+SNAPPED = 40
 """Candidates whose constants are made nice."""
 SHARE = 0.85
 """Share of the time for finding formulas; the rest makes their constants nice."""
@@ -79,9 +80,13 @@ class Pool:
 
     @property
     def solved(self) -> bool:
-        """Whether a formula explains the data as far as anything can."""
-        exact = self.best < (EXACT * self.spread) ** 2
-        return exact or (self.noise < 0.3 * self.spread and self.best < (1.005 * self.noise) ** 2)
+        """Whether a formula leaves nothing over."""
+        return self.best < (EXACT * self.spread) ** 2
+
+    @property
+    def explained(self) -> bool:
+        """Whether a formula explains the data as far as anything can; there may be a simpler one that does."""
+        return self.solved or (self.noise < 0.3 * self.spread and self.best < (1.005 * self.noise) ** 2)
 
     def consider(self, root: Expression) -> float:
         """Fit the constants of a candidate and keep it if it is any good; gives its mean square."""
@@ -95,6 +100,12 @@ class Pool:
         if np.isfinite(loss):
             self.losses[self.tried] = loss, quick.root
         return loss
+
+    def near(self) -> list[Expression]:
+        """Candidates that explain the data about as well as the best, the simplest first: nice constants decide."""
+        bound = max(NEAR * self.best, (EXACT * self.spread) ** 2 if self.solved else 0.0)
+        close = [root for loss, root in self.losses.values() if loss <= bound]
+        return sorted(close, key=complexity)[:SNAPPED]
 
     def front(self) -> list[Expression]:
         """Candidates that no simpler one equals, the best of them."""
@@ -160,20 +171,23 @@ def _explore(pool: Pool, job: Job) -> None:
         if pool.late:
             break
     for stages in STAGES:
-        for seen, stage in product(reversed(views), stages):
-            job.show(f"{stage.__name__.strip('_')} of {seen.view.inputs} variables, error {pool.best**0.5:.2e} so far")
-            for root in stage(seen.view, pool, job):
-                pool.consider(root)
-                if pool.late:
+        for seen in reversed(views):
+            for stage in stages:
+                name = stage.__name__.strip("_")
+                job.show(f"{name} of {seen.view.inputs} variables, error {pool.best**0.5:.2e} so far")
+                for root in stage(seen.view, pool, job):
+                    pool.consider(root)
+                    if pool.late:
+                        return
+                if pool.solved:
                     return
-            if pool.solved:
+            if pool.explained:
                 return
 
 
 def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
     """The best candidates with nice constants, written in a short way."""
-    front = pool.front()
-    for root in sorted(front, key=lambda root: mean_square(root, pool.X, pool.y))[:SNAPPED]:
+    for root in [*pool.near(), *reversed(pool.front())]:
         if time.perf_counter() > deadline:
             return
         neat = snapped(normal(root), pool.X, pool.y).root

@@ -53,7 +53,7 @@ def nice_numbers(value: float, width: float) -> list[tuple[float, Nice]]:
         for root in (False, True):
             target = size / math.pi**power if not root else size**2 / math.pi**power
             q = np.arange(1, LARGEST + 1)
-            p = np.rint(target * q)
+            p = np.rint(np.minimum(target * q, 1e9))
             near = (p / q) * math.pi**power
             near = np.sqrt(near) if root else near
             cost = p * q * (1 if power == 0 else 4 if abs(power) == 1 else 12) * (12 if root else 1)

@@ -37,19 +37,20 @@ class Seen:
 
     view: View
     surrogate: Surrogate | None
+    transform: str
     value: Array
     """The target times the slope of that function: what stands beside the slopes of the surrogate in Euler's relation."""
 
     @classmethod
-    def of(cls, view: View) -> "Seen":
-        """Look at a view."""
+    def of(cls, view: View, names: tuple[str, ...] | None = None) -> "Seen":
+        """Look at a view, through the changes of its target with these names or through all."""
         if view.inputs == 0:
-            return cls(view, None, view.t)
+            return cls(view, None, "t", view.t)
         best: Seen | None = None
-        for transform, changed in transformed(view):
+        for transform, changed in transformed(view, names):
             found = Surrogate.of(changed.X, changed.t, np.abs(changed.scale))
             if best is None or found.error < 0.9 * best.error:
-                best = cls(view, found, view.t * transform.slope(view.t))
+                best = cls(view, found, transform.name, view.t * transform.slope(view.t))
             if best.error < 1e-9 * float(np.abs(view.scale * view.t).max()):
                 break
         assert best is not None
@@ -94,7 +95,7 @@ def _reduced(seen: Seen, spread: float) -> Seen | None:
             continue
         if not (np.isfinite(view.X).all() and np.isfinite(view.t).all()):
             continue
-        trial = Seen.of(view)
+        trial = Seen.of(view, ("t", "log", seen.transform))
         if trial.error <= bound and (best is None or (trial.view.inputs, trial.error) < (best.view.inputs, best.error)):
             best = trial
     return best
@@ -127,13 +128,13 @@ def _rational(axes: Array, variables: int, *, from_front: bool) -> list[tuple[in
     pivots: list[int] = []
     for n in range(len(rows)):
         sizes = np.abs(rows[n:, :variables]).copy()
-        sizes[:, pivots] = 0
+        sizes[:, np.array(pivots, dtype=int)] = 0
         # The largest entry is the safest; a preference for earlier or later columns gives another choice of units.
         tilt = 1 + 0.5 * np.arange(variables) / variables
         row, column = np.unravel_index(int((sizes * (1 / tilt if from_front else tilt)).argmax()), sizes.shape)
         if sizes[row, column] < 1e-6:
             return None
-        rows[[n, n + row]] = rows[[n + row, n]]
+        rows[[n, n + int(row)]] = rows[[n + int(row), n]]
         rows[n] /= rows[n, column]
         for m in range(len(rows)):
             if m != n:

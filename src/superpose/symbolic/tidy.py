@@ -55,6 +55,7 @@ def _ways(expression: Any, symbols: Sequence[Any]) -> Iterator[Any]:
     steps: tuple[Callable[[Any], Any], ...] = (
         lambda e: e,
         sympy.expand_mul,
+        lambda e: sympy.expand(e, power_exp=False, log=False),
         lambda e: sympy.factor_terms(sympy.expand_mul(e)),
         _into_powers,
         lambda e: _into_powers(sympy.factor_terms(e)),

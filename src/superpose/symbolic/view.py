@@ -99,10 +99,10 @@ TRANSFORMS: tuple[Transform, ...] = (
 )  # fmt: skip
 
 
-def transformed(view: View) -> Iterator[tuple[Transform, View]]:
-    """The view with every change of its target that is possible."""
+def transformed(view: View, names: tuple[str, ...] | None = None) -> Iterator[tuple[Transform, View]]:
+    """The view with every change of its target that is possible, or with those of these names."""
     for transform in TRANSFORMS:
-        if not transform.allows(view.t):
+        if (names is not None and transform.name not in names) or not transform.allows(view.t):
             continue
         with np.errstate(all="ignore"):
             z, slope = transform.forward(view.t), transform.slope(view.t)

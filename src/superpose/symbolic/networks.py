@@ -58,8 +58,13 @@ def _read(
     held = len(x) // 5
     generator = torch.Generator().manual_seed(seed)
     model = KAN(widths, BSpline(INTERVALS), generator=generator).double()
-    fitted = fit(model, x[held:], y[held:], seed=seed, max_time=seconds).model
+    result = fit(model, x[held:], y[held:], seed=seed, max_time=seconds)
+    if result.stopped == "interrupted":  # Ctrl-C means the whole search
+        raise KeyboardInterrupt
+    fitted = result.model
     assert isinstance(fitted, KAN)
     pruned = prune(fitted, x[:held], y[:held]).model
     front = formula(pruned, x[held:], y[held:], validation=(x[:held], y[:held]), functions=functions, max_time=seconds)
+    if front.stopped == "interrupted":
+        raise KeyboardInterrupt
     return [found.root for found in front]

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 from jaxtyping import config
+from threadpoolctl import threadpool_limits
 
 torch.set_num_threads(1)
+threadpool_limits(1)
 
 # A test that expects an error wants the one a user sees, and torch.compile cannot see through the checks.
 UNCHECKED = {"raises", "compile"}

@@ -52,7 +52,9 @@ class Additive:
 
 
 def additives(view: View) -> list[Additive]:
-    """The view as a sum of curves, for every change of its target, the best first."""
+    """The view as a sum of curves, for every change of its target, the best first; none if the rows are too few."""
+    if not _enough(view, DEGREES[0]):
+        return []
     found = [_fitted(changed, transform) for transform, changed in transformed(view)]
     return sorted(found, key=lambda each: each.error)
 
@@ -66,10 +68,11 @@ def additive_formulas(found: Additive, functions: tuple[Function, ...], near: fl
         if x[0] > 0:
             inverse = apply(power(-1), root)
             close += [(match, inverse) for match in matches(1 / x, f, functions, weight=weight) if match.error < 0.3]
-            if x[-1] > 4 * x[0] and view.inputs == 1:
+            if x[-1] > 4 * x[0] and view.inputs == 1:  # waves of a logarithm, and powers of it
+                few = [each for each in functions if each.period or each.swallows == "scale"]
                 logarithm = apply("log", root)
                 close += [
-                    (match, logarithm) for match in matches(np.log(x), f, functions, weight=weight) if match.error < 0.3
+                    (match, logarithm) for match in matches(np.log(x), f, few, weight=weight) if match.error < 0.3
                 ]
         # Below what the curve itself is known to, only simplicity counts.
         mean, share = np.average(f, weights=weight), found.degree / len(x)
@@ -97,6 +100,12 @@ def _features(x: Array, data: Array, degree: int) -> Array:
     return values[:, 1:]
 
 
+def _enough(view: View, degree: int) -> bool:
+    """Whether there are three rows to fit for every coefficient."""
+    rows = len(view.t) - len(view.t) // 4
+    return view.inputs * degree + 1 <= rows // 3
+
+
 def _fitted(view: View, transform: Transform) -> Additive:
     rows = len(view.t)
     order = np.random.default_rng(0).permutation(rows)
@@ -104,7 +113,7 @@ def _fitted(view: View, transform: Transform) -> Additive:
     weight = np.abs(view.scale)
     best: tuple[float, int, Array] | None = None
     for degree in DEGREES:
-        if view.inputs * degree + 1 > len(rest) // 3:
+        if not _enough(view, degree):
             break
         columns = [_features(x, x, degree) for x in view.X.T]
         design = np.column_stack([np.ones(rows), *columns]) * weight[:, None]

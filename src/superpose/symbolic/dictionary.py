@@ -25,6 +25,8 @@ MOST_PLAIN = 4000
 """Terms for the target as it is."""
 KEPT = 20
 """Combinations that grow, and that are passed on."""
+PAIRS = 100
+"""Pairs that grow."""
 LARGEST = 4
 """Terms of a combination."""
 STEEP = 12.0
@@ -64,6 +66,8 @@ def sparse_formulas(view: View, *, goal: float) -> list[tuple[float, Expression]
             under = [(c, below[n - len(terms)]) for n, c in zip(chosen, coef[1:], strict=True) if n >= len(terms)]
             if _cancels(under):
                 continue
+            if under:  # the equation was solved times its denominator
+                error = _error(changed, float(coef[0]), above, under)
             found.append((error, changed.whole(_fraction_of(float(coef[0]), above, under))))
     return sorted(found, key=lambda pair: pair[0])
 
@@ -78,10 +82,10 @@ def product_formulas(view: View, *, goal: float) -> list[tuple[float, Expression
     speeds = [t for t in _atoms(view, powers=True) if t.cost <= 2 and np.abs(t.values).max() < 30]
     values = np.column_stack([*(np.log(np.abs(t.values)) for t in terms), *(t.values for t in speeds)])
     costs = np.array([*(t.cost for t in terms), *(t.cost + 2 for t in speeds)])
-    sign = 1.0 if view.t.mean() > 0 else -1.0
     found = []
     for error, chosen, coef in _subsets(values, np.log(size), size * np.abs(view.scale), costs, goal):
-        factors: list[Expression] = [Constant(sign * float(np.exp(np.clip(coef[0], -50, 50))))]
+        factors: list[Expression] = []
+        signs = np.sign(view.t)
         for n, exponent in zip(chosen, coef[1:], strict=True):
             if n >= len(terms):
                 factors.append(apply("exp", times(Constant(float(exponent)), speeds[n - len(terms)].root)))
@@ -96,8 +100,11 @@ def product_formulas(view: View, *, goal: float) -> list[tuple[float, Expression
                 break
             root = times(exactly(-1), terms[n].root) if turned else terms[n].root
             factors.append(root if nice == 1 else apply(power(nice), root))
+            signs = signs * np.sign(terms[n].values) if nice.denominator == 1 and nice % 2 else signs
         else:
-            found.append((error, view.whole(times(*factors))))
+            sign = 1.0 if signs.sum() >= 0 else -1.0
+            constant = Constant(sign * float(np.exp(np.clip(coef[0], -50, 50))))
+            found.append((error, view.whole(times(constant, *factors))))
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -113,6 +120,14 @@ def _fraction_of(constant: float, above: list[tuple[float, Term]], under: list[t
         return numerator
     denominator = plus(ONE, *(times(Constant(-float(c)), t.root) for c, t in under))
     return times(numerator, apply(power(-1), denominator))
+
+
+def _error(view: View, constant: float, above: list[tuple[float, Term]], under: list[tuple[float, Term]]) -> float:
+    """Root mean square error of (c + sum a e) / (1 - sum b e)."""
+    numerator = constant + sum(c * t.values for c, t in above)
+    with np.errstate(all="ignore"):
+        missed = numerator / (1 - sum(c * t.values for c, t in under)) - view.t
+        return float(np.nan_to_num(np.sqrt(np.mean((view.scale * missed) ** 2)), nan=np.inf))
 
 
 def _cancels(under: list[tuple[float, Term]]) -> bool:
@@ -280,11 +295,11 @@ def _best_pairs(G: Array, r: Array, costs: Array) -> list[tuple[int, int]]:
         with np.errstate(all="ignore"):
             gain = np.where(away > 1e-7, (a**2 + r**2 - 2 * a * r * g) / away, 0.0)
         gain[np.arange(len(g))[:, None] + start >= np.arange(len(r))] = 0.0
-        for place in np.argpartition(gain, -min(4 * KEPT, gain.size - 1), axis=None)[-4 * KEPT :]:
+        for place in np.argpartition(gain, -min(PAIRS, gain.size - 1), axis=None)[-PAIRS:]:
             i, j = divmod(int(place), len(r))
             best.append((float(gain[i, j]), i + start, j))
     best.sort(key=lambda each: (-each[0], costs[each[1]] + costs[each[2]]))
-    return [(i, j) for _, i, j in best[: 2 * KEPT]]
+    return [(i, j) for _, i, j in best[:PAIRS]]
 
 
 def _grown(level: Sequence[tuple[int, ...]], F: Array, rest: Array) -> list[tuple[int, ...]]:

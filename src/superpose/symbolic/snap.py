@@ -22,6 +22,8 @@ ROUNDING = 1e-11
 """Error as a share of the target's root mean square that counts as none."""
 LARGEST = 100
 """Largest denominator of a fraction."""
+MOST = 1_000_000
+"""Largest numerator."""
 POWERS = (0.0, 1.0, -1.0, 2.0, -2.0)
 """Powers of pi."""
 
@@ -51,13 +53,14 @@ def nice_numbers(value: float, width: float) -> list[tuple[float, Nice]]:
     size = abs(value)
     for power in POWERS:
         for root in (False, True):
-            target = size / math.pi**power if not root else size**2 / math.pi**power
+            target = size / math.pi**power if not root else size * size / math.pi**power
             q = np.arange(1, LARGEST + 1)
-            p = np.rint(np.minimum(target * q, 1e9))
+            p = np.rint(min(target, 2.0 * MOST) * q)
+            p = np.where(p <= MOST, p, 0)
             near = (p / q) * math.pi**power
             near = np.sqrt(near) if root else near
             cost = p * q * (1 if power == 0 else 4 if abs(power) == 1 else 12) * (12 if root else 1)
-            good = (p >= 1) & (np.gcd(p.astype(int), q) == 1) & (p <= 1e6)
+            good = (p >= 1) & (np.gcd(p.astype(int), q) == 1)
             chance = np.maximum(np.abs(near - size), width) / size * cost
             for n in np.flatnonzero(good & (chance < COINCIDENCE)):
                 exact = _written(int(p[n]), int(q[n]), power, root)
@@ -109,9 +112,9 @@ def _candidates(fitted: Refit) -> list[tuple[int, Nice]]:
         if abs(constant.value) <= max(4 * width, 1e-9):
             found.append((0.5, place, Nice(0.0, sympy.Integer(0), 1)))
         width = max(width, 1e-12 * abs(constant.value))
-        for chance, number in nice_numbers(constant.value, width)[:2]:
-            if abs(number.value - constant.value) <= 4 * width + 1e-9 * abs(constant.value):
-                found.append((chance * number.cost, place, number))
+        reach = 4 * width + 1e-9 * abs(constant.value)
+        near = [pair for pair in nice_numbers(constant.value, width) if abs(pair[1].value - constant.value) <= reach]
+        found.extend((chance * number.cost, place, number) for chance, number in near[:2])
     return [(place, number) for _, place, number in sorted(found, key=lambda each: each[0])]
 
 

@@ -60,15 +60,15 @@ class Surrogate:
     def _in(cls, X: Array, y: Array, weight: Array, logarithmic: Array, seed: int) -> "Surrogate":
         Z = np.where(logarithmic, np.log(np.where(logarithmic, X, 1.0)), X)
         low, high = Z.min(0), Z.max(0)
-        order = np.random.default_rng(seed).permutation(len(y))
-        held, rest = order[: int(HELD * len(y))], order[int(HELD * len(y)) :]
+        held, rest = parted(len(y), seed)
         values = chebyshev_values(Z, low, high, 24)
         weight, y = weight[:, None], y * weight
         best: tuple[float, int, Array] | None = None
-        worse = 0
-        for degree in range(1, 24):
+        worse, most = 0, min(MOST_TERMS, len(rest) // ROWS_PER_TERM)
+        # A table with too few rows for a plane gets the mean.
+        for degree in range(1 if X.shape[1] + 1 <= most else 0, 24):
             exponents = total_degree(X.shape[1], degree)
-            if len(exponents) > min(MOST_TERMS, len(rest) // ROWS_PER_TERM):
+            if degree > 0 and len(exponents) > most:
                 break
             design = _design(values, exponents) * weight
             coef = _solved(design[rest], y[rest])
@@ -100,6 +100,12 @@ class Surrogate:
             slope = _design(mixed, self.exponents) @ self.coef * self._scale[i]
             columns.append(slope / X[:, i] if self.logarithmic[i] else slope)
         return np.column_stack(columns)
+
+
+def parted(rows: int, seed: int = 0) -> tuple[Array, Array]:
+    """Rows that judge, and rows to fit; the same for every surrogate of a table, so that their errors compare."""
+    order = np.random.default_rng(seed).permutation(rows)
+    return order[: int(HELD * rows)], order[int(HELD * rows) :]
 
 
 def _scaled(Z: Array, low: Array, high: Array) -> Array:

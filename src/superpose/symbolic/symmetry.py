@@ -15,7 +15,7 @@ import numpy as np
 
 from superpose.symbolic.expression import Constant, Expression, apply, exactly, plus, times
 from superpose.symbolic.functions import power
-from superpose.symbolic.surrogate import Surrogate
+from superpose.symbolic.surrogate import Surrogate, parted
 from superpose.symbolic.view import View, monomial, monomial_values, transformed
 
 Array = np.ndarray
@@ -28,7 +28,9 @@ POOR = 0.5
 """Error of a surrogate, as a share of the target's spread, above which it is not asked."""
 KEPT = 1.02
 """Growth of the surrogate's error that a true symmetry may show by chance."""
-POWERS = (Fraction(1), Fraction(2), Fraction(-1), Fraction(3), Fraction(-2), Fraction(1, 2))
+INPUT = 0.03
+"""Share of the error that an input more must save."""
+POWERS = (Fraction(1), Fraction(2), Fraction(-1), Fraction(3), Fraction(-2))
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Seen:
     @classmethod
     def of(cls, view: View, names: tuple[str, ...] | None = None) -> "Seen":
         """Look at a view, through the changes of its target with these names or through all."""
-        if view.inputs == 0:
-            return cls(view, None, "t", view.t)
+        if view.inputs == 0 or np.ptp(view.t) == 0:  # a constant needs no inputs
+            return cls(view.of_inputs(view.X[:, :0], ()), None, "t", view.t)
         best: Seen | None = None
         for transform, changed in transformed(view, names):
             found = Surrogate.of(changed.X, changed.t, np.abs(changed.scale))
@@ -61,8 +63,12 @@ class Seen:
         """Root mean square error of what is known, in the units of the data."""
         if self.surrogate is not None:
             return self.surrogate.error
-        t, scale = self.view.t, self.view.scale
-        return float(np.sqrt(np.mean((scale * (t - (scale**2 @ t) / (scale @ scale))) ** 2)))
+        (held, rest), t, square = parted(len(self.view.t)), self.view.t, self.view.scale**2
+        return float(np.sqrt(np.mean((square * (t - (square[rest] @ t[rest]) / square[rest].sum()) ** 2)[held])))
+
+    def rank(self, spread: float) -> float:
+        """What decides between views: the error, and an input for every few per cent of it."""
+        return float(np.log(self.error + 1e-9 * spread)) + INPUT * self.view.inputs
 
     def slopes(self) -> tuple[Array, Array]:
         """Derivatives of the target by its inputs and the target, up to a common factor at each row."""
@@ -83,7 +89,7 @@ def reductions(view: View) -> Iterator[Seen]:
 
 
 def _reduced(seen: Seen, spread: float) -> Seen | None:
-    """The view of fewest inputs that predicts as well."""
+    """A view of fewer inputs that predicts as well."""
     # Where polynomials, not noise, set the error, other variables may be harder for them; simple ones are believed.
     lenient = max(KEPT * seen.error, min(20 * seen.error, 3e-4 * spread)) + 1e-7 * spread
     strict = KEPT * seen.error + 1e-7 * spread
@@ -91,12 +97,12 @@ def _reduced(seen: Seen, spread: float) -> Seen | None:
     proposals += [(view, lenient if simple else strict) for view, simple in _pairs(seen)]
     best: Seen | None = None
     for view, bound in proposals:
-        if best is not None and view.inputs >= best.view.inputs and best.error < 0.3 * seen.error:
+        if best is not None and view.inputs > best.view.inputs and best.error < 0.3 * seen.error:
             continue
         if not (np.isfinite(view.X).all() and np.isfinite(view.t).all()):
             continue
         trial = Seen.of(view, ("t", "log", seen.transform))
-        if trial.error <= bound and (best is None or (trial.view.inputs, trial.error) < (best.view.inputs, best.error)):
+        if trial.error <= bound and (best is None or trial.rank(spread) < best.rank(spread)):
             best = trial
     return best
 

@@ -25,8 +25,8 @@ GRAVITY = 6.67430e-11
 """Newton's constant in m^3/(kg s^2), CODATA 2018."""
 KNOWN = 0.5
 """Per cent to which these orbits are Kepler's; what is beyond is other forces (see the README beside the table)."""
-SEARCH = 6.0
-"""Seconds of a search at most; it takes one."""
+SEARCH = 20.0
+"""Seconds of a search at most; it ends by itself after a few."""
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 

@@ -16,7 +16,7 @@ LONGEST = 200
 def run(chosen: "Namespace") -> None:
     """Find formulas, show all of them, say how good the picked one is, and write them if asked."""
     from superpose.storage import write_whole
-    from superpose.tabular import Job, checked_ending, discover, prepare_numbers, read_table
+    from superpose.tabular import Job, checked_ending, compare, discover, prepare_numbers, read_table
 
     out = checked_out(chosen.out, chosen.table)
     kind = None if out is None else checked_ending(out)
@@ -30,9 +30,12 @@ def run(chosen: "Namespace") -> None:
     )
     numbers = prepare_numbers(read_table(chosen.table), job)
     _say_what_is_searched(console, chosen.table, numbers, chosen.max_time)
+    notes = terminal(stderr=True)
+    with notes.status("fitting the models to compare with ..."):  # first, so that Ctrl-C in the search has them
+        others = compare(numbers, job)
     progress = _Progress(chosen.max_time)
-    with terminal(stderr=True).status(progress):
-        found = discover(numbers, job, progress.say)
+    with notes.status(progress):
+        found = discover(numbers, job, others, progress.say)
     _print_front(console, found)
     if out is None or kind is None:
         console.print("\nNothing is written; add --out FILE.json, .csv or .tex to keep the formulas.")

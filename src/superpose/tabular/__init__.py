@@ -3,6 +3,7 @@
 from superpose.tabular.discovery import Discovery as Discovery
 from superpose.tabular.discovery import Numbers as Numbers
 from superpose.tabular.discovery import checked_ending as checked_ending
+from superpose.tabular.discovery import compare as compare
 from superpose.tabular.discovery import discover as discover
 from superpose.tabular.discovery import prepare_numbers as prepare_numbers
 from superpose.tabular.inputs import Inputs as Inputs

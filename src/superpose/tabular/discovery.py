@@ -128,17 +128,22 @@ def prepare_numbers(frame: Any, job: Job) -> Numbers:
     return Numbers(target.name, spelled(names), x, y, held_out(y, target, job), dropped, left_out)
 
 
-def discover(numbers: Numbers, job: Job, say: Callable[[str], None]) -> Discovery:
-    """Search formulas on the rows that are not held out, and judge them and the baselines on those that are.
+def compare(numbers: Numbers, job: Job) -> list[Score]:
+    """How the baselines do on the held-out rows; nothing if there are none."""
+    held = numbers.held
+    return score_baselines(numbers.x, numbers.y, held, 0, job.seed) if held.any() else []
+
+
+def discover(numbers: Numbers, job: Job, others: list[Score], say: Callable[[str], None]) -> Discovery:
+    """Search formulas on the rows that are not held out, and judge them on those that are, beside the baselines.
 
     Args:
         numbers: The table.
         job: What was asked for.
+        others: What `compare` gave.
         say: Gets a line whenever the search turns to something else.
     """
     held = numbers.held
-    say("fitting the models to compare with")
-    others = score_baselines(numbers.x, numbers.y, held, 0, job.seed) if held.any() else []
     start = perf_counter()
     fitted = np.random.default_rng(job.seed).permutation(np.flatnonzero(~held))[: numbers.searched]
     model = KANSymbolicRegressor(max_time=job.max_time or MAX_TIME, random_state=job.seed, verbose=say)

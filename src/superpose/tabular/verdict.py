@@ -133,8 +133,9 @@ def formula_verdict(own: Score, rest: list[Score], others: list[Score], target: 
         hint = ", but a simpler one in the list does" if any(_compare(each, naive) > 0 for each in rest) else ""
         return f"Of no use: the formula does no better than {_naive(naive)} in rows it has not seen{hint}.{care}"
     gain = 1 - float(own.losses.mean() / naive.losses.mean())
-    words = {1: "Better than", 0: "As good as", -1: "Worse than"}[_compare(own, boosting)]
-    return f"{words} {boosting.name}: {_in_words(own, naive, gain, target)}.{care}"
+    name = boosting.name
+    words = {1: f"Better than {name}", 0: f"As good as {name}, as far as {rows} rows tell", -1: f"Worse than {name}"}
+    return f"{words[_compare(own, boosting)]}: {_in_words(own, naive, gain, target)}.{care}"
 
 
 def _in_words(own: Score, naive: Score, gain: float, target: str) -> str:

@@ -4,7 +4,7 @@ All pairs of terms are compared in closed form from their correlations; triples 
 multiplied by the target give denominators. On logarithmic scales coefficients are exponents.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, permutations
@@ -45,17 +45,22 @@ class Term:
         return Term(self.values * other.values, times(self.root, other.root), self.cost + other.cost)
 
 
-def sparse_formulas(view: View, *, goal: float) -> list[tuple[float, Expression]]:
+def sparse_formulas(
+    view: View, *, goal: float, late: Callable[[], bool] = lambda: False
+) -> list[tuple[float, Expression]]:
     """Formulas that are linear in a few terms behind a change of the target, with their approximate errors.
 
     Args:
         view: The view.
         goal: Error in the units of the data at which nothing more is added.
+        late: Whether no further change of the target is to be tried.
     """
     view = _thinned(view)
     every = _products(view)
     found: list[tuple[float, Expression]] = []
     for transform, changed in transformed(view):
+        if late():
+            break
         terms = every if transform.name == "t" else every[:MOST]
         implicit = transform.name == "t" and view.inputs > 1
         below = [t for t in terms if t.cost <= 3] if implicit else []

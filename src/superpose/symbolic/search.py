@@ -165,7 +165,8 @@ def _explore(pool: Pool, job: Job) -> None:
     """Go through all views and stages until the data are explained or the time is up."""
     views: list[Seen] = []
     job.show("looking for variables in which the function is simpler")
-    for seen in reductions(View.of(pool.X, pool.y, tuple(Variable(n) for n in range(pool.X.shape[1])))):
+    columns = _different(pool.X)
+    for seen in reductions(View.of(pool.X[:, columns], pool.y, tuple(Variable(n) for n in columns))):
         views.append(seen)
         pool.noise = min(pool.noise, seen.error)
         if pool.late:
@@ -185,16 +186,25 @@ def _explore(pool: Pool, job: Job) -> None:
                 return
 
 
+def _different(X: Array) -> list[int]:
+    """Columns that vary and repeat none before them: what a copy would share is not for the data to divide."""
+    _, first = np.unique(X, axis=1, return_index=True)
+    return [int(n) for n in sorted(first) if np.ptp(X[:, n]) > 0]
+
+
 def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
     """The best candidates with nice constants, written in a short way."""
     for root in [*pool.near(), *reversed(pool.front())]:
         if time.perf_counter() > deadline:
             return
-        neat = snapped(normal(root), pool.X, pool.y).root
-        yield neat
-        short = tidied(neat, pool.X)
-        if short is not neat:
-            yield snapped(short, pool.X, pool.y).root
+        outside = normal(root)
+        # With constants outside there are fewer, but a sum may show them more than once.
+        for way in [outside, root] if complexity(root) < complexity(outside) else [outside]:
+            neat = snapped(way, pool.X, pool.y).root
+            yield neat
+            short = tidied(neat, pool.X)
+            if short is not neat:
+                yield snapped(short, pool.X, pool.y).root
 
 
 Stage = Callable[[View, Pool, Job], Iterator[Expression]]
@@ -210,6 +220,8 @@ def _curves(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     if view.inputs == 0:
         return
     found = additives(view)
+    if not found:
+        return
     # Every curve of one variable can be drawn behind any change of the target, so that the error says nothing.
     limit = max(3 * found[0].error, 1.05 * pool.noise, 1e-3 * pool.spread if view.inputs == 1 else 0.0)
     near = [each for each in found if each.error <= limit]
@@ -224,7 +236,8 @@ def _dictionaries(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     if not 0 < view.inputs <= 4:
         return
     goal = max(1e-9 * pool.spread, 1.01 * pool.noise if pool.noise < 0.3 * pool.spread else 0.0)
-    found = [*sparse_formulas(view, goal=goal)[:30], *product_formulas(view, goal=goal)[:30]]
+    sums = sparse_formulas(view, goal=goal, late=lambda: pool.late)
+    found = [*sums[:30], *product_formulas(view, goal=goal)[:30]]
     yield from (root for _, root in sorted(found, key=lambda pair: pair[0]))
 
 

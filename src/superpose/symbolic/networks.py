@@ -1,6 +1,7 @@
 """Networks for what no known kind of formula explains: fitted from several shapes and starts, then read as symbols."""
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,17 +23,18 @@ Widths = tuple[int | tuple[int, ...], ...]
 ROWS = 1500
 """Rows a network is fitted to."""
 INTERVALS = 8
+STARTS = 16
 SPARSITY = 0.01
 """Penalty that leaves few edges; see `superpose.fit`."""
 LEAST = 3.0
 """Seconds without which no network is begun."""
-MOST = 12.0
+MOST = 8.0
 """Seconds that a network may take to be fitted, and then to be read."""
 
 
 def network_formulas(
     view: View, deadline: float, *, functions: tuple[Function, ...], jobs: int, seed: int
-) -> Iterator[Expression]:
+) -> Iterator[list[Expression]]:
     """Formulas read from networks of the view's target, as they come, until the time is up.
 
     With several processes the networks are fitted side by side, one thread each.
@@ -45,8 +47,10 @@ def network_formulas(
         if (left := deadline - time.perf_counter()) > LEAST
     )
     parallel = Parallel(n_jobs=max(1, processes), return_as="generator_unordered", pre_dispatch="n_jobs")
-    for roots in parallel(tasks):
-        yield from (view.whole(substituted(root, view.roots)) for root in roots)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever has found the formula leaves, and the rest is cancelled
+        for roots in parallel(tasks):
+            yield [view.whole(substituted(root, view.roots)) for root in roots]
 
 
 def shapes(inputs: int) -> list[Widths]:
@@ -63,7 +67,7 @@ def read_network(
     held = len(x) // 5
     generator = torch.Generator().manual_seed(seed)
     model = KAN(widths, BSpline(INTERVALS), generator=generator).double()
-    fitted = fit(model, x[held:], y[held:], seed=seed, max_time=seconds, sparsity=SPARSITY).model
+    fitted = fit(model, x[held:], y[held:], seed=seed, max_time=seconds, sparsity=SPARSITY, starts=STARTS).model
     assert isinstance(fitted, KAN)
     pruned = prune(fitted, x[:held], y[:held]).model
     front = formula(pruned, x[held:], y[held:], validation=(x[:held], y[:held]), functions=functions, max_time=seconds)

@@ -28,6 +28,8 @@ POOR = 0.5
 """Error of a surrogate, as a share of the target's spread, above which it is not asked."""
 KEPT = 1.02
 """Growth of the surrogate's error that a true symmetry may show by chance."""
+IDLE = 0.05
+"""Slope of an input, relative to the largest, below which the function may not know it."""
 INPUT = 0.03
 """Share of the error that an input more must save."""
 POWERS = (Fraction(1), Fraction(2), Fraction(-1), Fraction(3), Fraction(-2))
@@ -93,7 +95,8 @@ def _reduced(seen: Seen, spread: float) -> Seen | None:
     # Where polynomials, not noise, set the error, other variables may be harder for them; simple ones are believed.
     lenient = max(KEPT * seen.error, min(20 * seen.error, 3e-4 * spread)) + 1e-7 * spread
     strict = KEPT * seen.error + 1e-7 * spread
-    proposals = [(view, lenient) for view in sorted(_scalings(seen), key=lambda view: view.inputs)]
+    proposals = [(view, lenient) for view in _fewer(seen)]
+    proposals += [(view, lenient) for view in sorted(_scalings(seen), key=lambda view: view.inputs)]
     proposals += [(view, lenient if simple else strict) for view, simple in _pairs(seen)]
     best: Seen | None = None
     for view, bound in proposals:
@@ -105,6 +108,17 @@ def _reduced(seen: Seen, spread: float) -> Seen | None:
         if trial.error <= bound and (best is None or trial.rank(spread) < best.rank(spread)):
             best = trial
     return best
+
+
+def _fewer(seen: Seen) -> Iterator[View]:
+    """Views without the inputs that hardly matter: without all of them, and without each."""
+    view = seen.view
+    sizes = np.sqrt(np.mean((seen.slopes()[0] * view.X.std(0)) ** 2, axis=0))
+    idle = np.flatnonzero(sizes < IDLE * sizes.max())
+    for gone in [idle.tolist(), *([n] for n in idle.tolist() if len(idle) > 1)]:
+        rest = [n for n in range(view.inputs) if n not in gone]
+        if len(rest) < view.inputs:
+            yield view.of_inputs(view.X[:, rest], tuple(view.roots[n] for n in rest))
 
 
 def _scalings(seen: Seen) -> Iterator[View]:

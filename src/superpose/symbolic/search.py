@@ -37,7 +37,7 @@ SHARE = 0.85
 """Share of the time for finding formulas; the rest makes their constants nice."""
 SIMPLE = ("t", "log", "x^-1")
 """Changes of the target that are tried with powers taken out."""
-LARGEST = 60
+LARGEST = 120
 """Complexity above which nobody wants a formula."""
 
 

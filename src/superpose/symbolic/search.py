@@ -27,8 +27,10 @@ ROWS = 400
 """Rows on which candidates are refitted first."""
 STEPS = 40
 """Steps of these first fits."""
-EXACT = 1e-7
+EXACT = 1e-9
 """Error, as a share of the target's spread, that only the true formula has."""
+NEARLY = 1e-4
+"""Error, as a share of the target's spread, from which a candidate is fitted to the end."""
 NEAR = 1.03
 """Mean square, relative to the lowest, up to which a candidate may be the true one."""
 SNAPPED = 40
@@ -96,6 +98,8 @@ class Pool:
         quick = refit(root, *self.part, steps=STEPS)
         if not quick.loss < max(25 * self.best, 0.5 * self.spread**2):
             return quick.loss
+        if quick.loss < (NEARLY * self.spread) ** 2:
+            quick = refit(quick.root, *self.part)
         loss = mean_square(quick.root, self.X, self.y)
         if np.isfinite(loss):
             self.losses[self.tried] = loss, quick.root
@@ -227,7 +231,7 @@ def _curves(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     near = [each for each in found if each.error <= limit]
     for additive in sorted(near, key=lambda each: each.order)[:8] if view.inputs == 1 else near[:6]:
         yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise), lambda: pool.late)
-        if pool.solved:
+        if pool.solved and view.inputs > 1:  # the curve of one variable may be simpler behind another change
             return
 
 

@@ -5,6 +5,7 @@ The curves f_i are found by least squares, for every T, and then get symbols.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -17,6 +18,8 @@ from superpose.symbolic.view import TRANSFORMS, Transform, View, transformed
 Array = np.ndarray
 
 DEGREES = (2, 4, 7, 11, 16, 24)
+WIDE = 4.0
+"""Ratio of the ends of a range from which its logarithm may be the better scale."""
 FAR = 0.3
 """Relative error of a symbol above which it is none."""
 CANDIDATES = 8
@@ -35,6 +38,7 @@ class Additive:
 
     view: View
     transform: Transform
+    logarithmic: bool
     degree: int
     coef: Array
     error: float
@@ -49,7 +53,7 @@ class Additive:
         order = np.argsort(self.view.X[:, column], kind="stable")
         x = self.view.X[order, column]
         part = slice(1 + column * self.degree, 1 + (column + 1) * self.degree)
-        return x, _features(x, x, self.degree) @ self.coef[part], self.view.scale[order] ** 2
+        return x, _features(x, self.degree, logarithmic=self.logarithmic) @ self.coef[part], self.view.scale[order] ** 2
 
 
 def additives(view: View) -> list[Additive]:
@@ -111,10 +115,10 @@ def _cost(match: Match, floor: float) -> float:
     return 2 * float(np.log10(max(match.error, floor, 1e-9))) + match.complexity
 
 
-def _features(x: Array, data: Array, degree: int) -> Array:
-    """Chebyshev polynomials on the range of the data, on a logarithmic scale where it is wide and positive."""
-    low, high = float(data.min()), float(data.max())
-    if low > 0 and high > 4 * low:
+def _features(x: Array, degree: int, *, logarithmic: bool) -> Array:
+    """Chebyshev polynomials on the range of the data, or of its logarithm where it is wide and positive."""
+    low, high = float(x.min()), float(x.max())
+    if logarithmic and low > 0 and high > WIDE * low:
         x, low, high = np.log(x), np.log(low), np.log(high)
     values = chebyshev.chebvander((2 * x - low - high) / max(high - low, 1e-300), degree)
     return values[:, 1:]
@@ -131,15 +135,17 @@ def _fitted(view: View, transform: Transform) -> Additive:
     order = np.random.default_rng(0).permutation(rows)
     held, rest = order[: rows // 4], order[rows // 4 :]
     weight = np.abs(view.scale)
-    best: tuple[float, int, Array] | None = None
-    for degree in DEGREES:
+    best: tuple[float, bool, int, Array] | None = None
+    wide = bool(((view.X.min(0) > 0) & (view.X.max(0) > WIDE * view.X.min(0))).any())
+    for logarithmic, degree in product((True, False) if wide else (False,), DEGREES):
         if not _enough(view, degree):
-            break
-        columns = [_features(x, x, degree) for x in view.X.T]
+            continue
+        columns = [_features(x, degree, logarithmic=logarithmic) for x in view.X.T]
         design = np.column_stack([np.ones(rows), *columns]) * weight[:, None]
         coef = np.linalg.lstsq(design[rest], (view.t * weight)[rest], rcond=1e-12)[0]
         error = float(np.sqrt(np.mean((design[held] @ coef - (view.t * weight)[held]) ** 2)))
         if best is None or error < 0.98 * best[0]:
-            best = error, degree, coef
+            best = error, logarithmic, degree, coef
     assert best is not None
-    return Additive(view, transform, best[1], best[2], best[0])
+    error, logarithmic, degree, coef = best
+    return Additive(view, transform, logarithmic, degree, coef, error)

@@ -88,7 +88,8 @@ class Pool:
     @property
     def explained(self) -> bool:
         """Whether a formula explains the data as far as anything can; there may be a simpler one that does."""
-        return self.solved or (self.noise < 0.3 * self.spread and self.best < (1.005 * self.noise) ** 2)
+        noisy = NEARLY * self.spread < self.noise < 0.3 * self.spread
+        return self.solved or (noisy and self.best < (1.005 * self.noise) ** 2)
 
     def consider(self, root: Expression) -> float:
         """Fit the constants of a candidate and keep it if it is any good; gives its mean square."""

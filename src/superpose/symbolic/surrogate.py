@@ -14,7 +14,8 @@ from numpy.polynomial import chebyshev
 Array = np.ndarray
 
 BAD = 0.02
-"""Relative error from which the plain scale is tried, too."""
+FEW = 3
+"""Relative error from which, and inputs up to which, the plain scale is tried, too."""
 MOST_TERMS = 700
 ROWS_PER_TERM = 3
 HELD = 0.25
@@ -52,7 +53,8 @@ class Surrogate:
         found = [cls._in(X, y, weight, narrow, seed)]
         if (positive != narrow).any():
             found.append(cls._in(X, y, weight, positive, seed))
-        if found[0].error > BAD * np.sqrt(np.mean((weight * y) ** 2)) and narrow.any():
+        bad = found[0].error > BAD * np.sqrt(np.mean((weight * y) ** 2))
+        if (bad or X.shape[1] <= FEW) and narrow.any():
             found.append(cls._in(X, y, weight, np.zeros_like(narrow), seed))
         return min(found, key=lambda surrogate: surrogate.error)
 

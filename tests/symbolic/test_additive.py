@@ -1,11 +1,14 @@
 """Sums of curves: the curves are those that were added, and the formulas hold what no curve does, the intercept."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
-from superpose.symbolic.additive import additive_formulas, additives
+from superpose.symbolic.additive import COMBINATIONS, _cheapest, additive_formulas, additives
 from superpose.symbolic.expression import Variable
 from superpose.symbolic.functions import STANDARD
+from superpose.symbolic.match import Match
 from superpose.symbolic.program import Program
 from superpose.symbolic.refit import mean_square, refit
 from superpose.symbolic.view import View
@@ -86,6 +89,21 @@ def test_the_scale_of_a_wide_range_is_logarithmic():
 def test_too_few_rows_have_no_curves(rows, inputs):
     X = np.random.default_rng(3).normal(size=(rows, inputs))
     assert additives(view_of(X, X[:, 0])) == []
+
+
+def test_the_best_choices_of_symbols_are_those_of_brute_force():
+    rng = np.random.default_rng(0)
+    options = [[(Match(None, (1.0, 0.0), (1.0, float(n)), float(e)), Variable(0)) for n, e in enumerate(rng.random(4))]
+               for _ in range(4)]  # fmt: skip
+    expected = sorted(product(*options), key=lambda each: sum(np.log10(match.error) for match, _ in each))
+    assert _cheapest(options) == expected[:COMBINATIONS]
+
+
+def test_many_curves_are_no_obstacle():
+    X = np.random.default_rng(4).uniform(-2, 2, (600, 12))
+    y = (X**2).sum(1) + np.random.default_rng(5).normal(size=600)
+    found = next(each for each in additives(view_of(X, y)) if each.transform.name == "t")
+    assert len(list(additive_formulas(found, STANDARD, found.error))) == COMBINATIONS
 
 
 def test_no_symbols_no_formulas(X):

@@ -5,7 +5,6 @@ The curves f_i are found by least squares, for every T, and then get symbols.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -80,9 +79,17 @@ def additive_formulas(found: Additive, functions: tuple[Function, ...], near: fl
         options.append(close[:CANDIDATES])
     if not all(options):
         return
-    chosen = sorted(product(*options), key=lambda symbols: sum(_cost(match, 1e-9) for match, _ in symbols))
-    for symbols in chosen[:COMBINATIONS]:
+    for symbols in _cheapest(options):
         yield view.whole(plus(*(match.of(root) for match, root in symbols), Constant(float(found.coef[0]))))
+
+
+def _cheapest(options: list[list[tuple[Match, Expression]]]) -> list[tuple[tuple[Match, Expression], ...]]:
+    """The best choices of one symbol for every curve; all of them would be too many to look at."""
+    kept: list[tuple[float, tuple[tuple[Match, Expression], ...]]] = [(0.0, ())]
+    for symbols in options:
+        longer = [(cost + _cost(pair[0], 1e-9), (*before, pair)) for cost, before in kept for pair in symbols]
+        kept = sorted(longer, key=lambda each: each[0])[:COMBINATIONS]
+    return [chosen for _, chosen in kept]
 
 
 def _cost(match: Match, floor: float) -> float:

@@ -1,5 +1,5 @@
 # Two commands need nothing but Linux and Python 3.11 or newer:
-#   make demo    how long does an orbit take? a network fitted, judged, saved and loaded
+#   make demo    how long does an orbit take? a network fitted, judged, saved and loaded, and a formula found
 #   make test    style, layering, types and every test
 # Both build .venv here on first use and need no network afterwards. Another Python: make demo PYTHON=python3.12
 

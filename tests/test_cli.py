@@ -152,6 +152,78 @@ def test_few_whole_values_are_numbers_with_a_hint_and_no_holdout_gives_no_score(
     assert "nobody knows how good it is" in text
 
 
+@pytest.fixture
+def law(here):
+    """A table with an exact law, awkward names, text and holes."""
+    x = np.random.default_rng(1).uniform(1, 5, (120, 3))
+    frame = pd.DataFrame(x, columns=["living area", "lambda", "E"])
+    frame["price ($)"] = 2 * frame["living area"] * frame["E"] / frame["lambda"]
+    frame["town"] = np.where(x[:, 0] > 3, "Rome", "Bern")
+    frame.loc[:2, "E"] = None
+    frame.to_csv(here / "law.csv", index=False)
+    return ["discover", "law.csv", "--target", "price ($)", "--max-time", "20"]
+
+
+def test_discover_finds_a_law_whatever_the_columns_are_called(law, here, capsys):
+    assert main([*law, "--out", "law.json"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "117 rows, 24 of them held out" in text
+    assert "3 more rows left out, because a value is missing there." in text
+    assert "Wanted: price ($) from living area, lambda, E, in at most 20 s." in text
+    assert "In formulas, 'living area' is written living_area." in text
+    assert "Not used: town, because it is text, and formulas take numbers." in text
+    assert text.count(">>>>") == 2  # in the list, and beside the other models
+    for name in ("ridge regression", "gradient boosting"):
+        assert name in text
+    assert "price ($) = 2*E_*living_area/lambda_" in text
+    assert "Exact: in 24 rows it has not seen, its error is rounding." in " ".join(text.split())
+    document = json.loads((here / "law.json").read_text())
+    assert document["columns"] == {"living_area": "living area", "lambda_": "lambda", "E_": "E"}
+    (picked,) = (row for row in document["formulas"] if row["picked"])
+    assert picked["sympy"] == "2*E_*living_area/lambda_"
+    assert picked["test_loss"] < 1e-20
+    assert r"\mathrm{living\ area}" in picked["latex"]
+    assert "<mi>living area</mi>" in picked["mathml"]
+
+
+def test_a_report_shows_the_formulas_of_a_file(model, law, here, capsys):
+    assert main([*law, "--out", "law.json", "--holdout", "0"]) == 0
+    assert "nobody knows how good it is" in capsys.readouterr().out
+    command = ["report", model, "houses.csv", "--out", "formulas.html", "--formulas"]
+    assert main([*command, "law.json"]) == 0
+    assert "<mi>living area</mi>" in (here / "formulas.html").read_text()
+    (here / "wrong.json").write_text('[{"mathml": "<script/>"}]')
+    capsys.readouterr()
+    for name, words in (("wrong.json", "script"), ("houses.csv", "is not JSON"), ("none.json", "cannot be read")):
+        assert main([*command, name]) == 2
+        assert words in capsys.readouterr().err
+    (here / "wrong.json").write_text("{}")
+    assert main([*command, "wrong.json"]) == 2
+    assert "holds no formulas" in capsys.readouterr().err
+    assert main([*command[:3], "--out", "law.json", "--formulas", "law.json"]) == 2
+    assert "would overwrite the formulas" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ending", "words"), [("csv", "complexity,loss,held_out_loss"), ("tex", r"\begin{tabular}")])
+def test_formulas_as_csv_and_latex(ending, words, law, here):
+    assert main([*law, "--out", f"formulas.{ending}"]) == 0
+    assert (here / f"formulas.{ending}").read_text().startswith(words)
+
+
+def test_an_interrupted_search_keeps_the_best_so_far(law, capsys, monkeypatch):
+    from superpose.symbolic import search
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "reductions", interrupted)
+    assert main(law) == 0
+    text = capsys.readouterr().out
+    assert "Interrupted; this is the best so far." in text
+    assert ">>>>" in text
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -165,6 +237,14 @@ def test_few_whole_values_are_numbers_with_a_hint_and_no_holdout_gives_no_score(
         (["fit", "houses.csv", "--target", "price", "--out", "houses.csv"], "would overwrite the table"),
         (["fit", "houses.csv", "--target", "price", "--out", "."], "is a folder"),
         (["fit", "houses.csv", "--target", "price", "--holdout", "3"], "share of the rows"),
+        (["discover", "houses.csv", "--target", "town"], "'town' should hold numbers"),
+        (["discover", "houses.csv", "--target", "price", "--drop", "size"], "no column of numbers"),
+        (["discover", "houses.csv", "--target", "price", "--max-time", "0"], "seconds above 0"),
+        (["discover", "houses.csv", "--target", "price", "--out", "f.txt"], "should end in .json, .csv or .tex"),
+        (
+            ["discover", "sparse.csv", "--target", "price"],
+            "'size' is missing in 145 rows; leave it out with --drop size",
+        ),
         (["predict", "houses.csv", "houses.csv"], "not a safetensors file"),
         (["info", "nothing.model"], "no file nothing.model"),
         (["predict", "MODEL", "strange.csv"], "'Romw', which the model was not fitted on (did you mean 'Rome'?)"),
@@ -175,6 +255,7 @@ def test_few_whole_values_are_numbers_with_a_hint_and_no_holdout_gives_no_score(
 def test_wrong_input_is_one_sentence_and_exit_code_2(command, words, model, here, capsys):
     HOUSES.assign(town="Romw").to_csv("strange.csv", index=False)
     HOUSES.drop(columns="town").to_csv("narrow.csv", index=False)
+    HOUSES.assign(size=HOUSES["size"].where(HOUSES.index < 15)).to_csv("sparse.csv", index=False)
     capsys.readouterr()
     assert main([model if word == "MODEL" else word for word in command]) == 2
     said = capsys.readouterr()

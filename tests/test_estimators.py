@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from superpose import KAN, KANClassifier, KANRegressor
+from superpose import KAN, KANClassifier, KANRegressor, KANSymbolicRegressor
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +208,10 @@ def test_weights_that_leave_nothing_raise():
 def test_wrong_parameters_raise_when_fitted(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         KANRegressor(**wrong).fit([[0.0], [1.0], [2.0]], [0, 1, 2])
+
+
+def test_a_function_gets_what_the_symbolic_search_says():
+    lines = []
+    X = np.random.default_rng(0).uniform(1, 2, (40, 2))
+    KANSymbolicRegressor(max_time=5, random_state=0, verbose=lines.append).fit(X, X[:, 0] * X[:, 1])
+    assert "looking for variables" in lines[0]

@@ -55,7 +55,7 @@ def test_files_and_functions_are_small(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_nothing_prints_but_the_command_line(path):
-    if path.name == "cli.py":
+    if "cli" in path.parts:
         return
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]

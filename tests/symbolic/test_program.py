@@ -8,7 +8,19 @@ import pytest
 import sympy
 import torch
 
-from superpose.symbolic.expression import Constant, Variable, affine, apply, complexity, exactly, plus, times, to_sympy
+from superpose.symbolic.expression import (
+    Apply,
+    Constant,
+    Variable,
+    affine,
+    apply,
+    complexity,
+    exactly,
+    ordered,
+    plus,
+    times,
+    to_sympy,
+)
 from superpose.symbolic.program import FormulaModule, Program
 from superpose.symbolic.source import c_source
 
@@ -27,7 +39,12 @@ def test_all_forms_of_random_formulas_agree(block, random_formula, looped):
         near = {"rtol": 1e-9, "atol": 1e-9 * float(np.abs(expected).max())}
         np.testing.assert_allclose(Program(root)(X), expected, **near)
         module = FormulaModule(root, X.shape[1])
-        np.testing.assert_allclose(module(torch.tensor(X)).detach().numpy()[:, 0], expected, **near)
+        # The Bessel function of PyTorch is only good to some 1e-8.
+        bessel = any(isinstance(node, Apply) and node.function.name == "J0" for node in ordered(root))
+        found = module(torch.tensor(X)).detach().numpy()[:, 0]
+        np.testing.assert_allclose(
+            found, expected, rtol=1e-6 if bessel else 1e-9, atol=(100 if bessel else 1) * near["atol"]
+        )
         if complexity(root) < 300:
             symbols = [sympy.Symbol(f"x{n}", real=True) for n in range(X.shape[1])]
             values = sympy.lambdify(symbols, to_sympy(root, symbols), ["scipy", "numpy"], cse=True)(*X.T)

@@ -1,7 +1,7 @@
 """The symbolic regressor: formulas for a table, from the simplest to the most accurate."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, get_args
 
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from superpose.symbolic.front import Formula, Front, Selection
 from superpose.symbolic.functions import Function, chosen
+from superpose.symbolic.records import latex_table, records
 from superpose.symbolic.search import Job, search
 
 Array = np.ndarray
@@ -36,7 +37,7 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         networks: Whether to fit networks where nothing else explains the data.
         n_jobs: Processes for the networks; -1 for all cores.
         random_state: Seed, RandomState or None.
-        verbose: 1 writes what is going on to standard error.
+        verbose: 1 writes what is going on to standard error; a function gets it line by line.
 
     Attributes:
         front_: The formulas, a `superpose.symbolic.front.Front`.
@@ -66,7 +67,7 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         networks: bool = True,
         n_jobs: int = -1,
         random_state: Any = None,
-        verbose: int = 0,
+        verbose: int | Callable[[str], None] = 0,
     ) -> None:
         self.max_time = max_time
         self.functions = functions
@@ -138,12 +139,7 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
     def latex_table(self) -> str:
         """All formulas as a table in LaTeX (booktabs)."""
         check_is_fitted(self)
-        picked = self.front_.choice(self._selection())
-        lines = [r"\begin{tabular}{rrl}", r"\toprule", r"complexity & held-out error & formula \\", r"\midrule"]
-        for n, formula in enumerate(self.front_):
-            mark = r" \quad\leftarrow" if n == picked else ""
-            lines.append(rf"{formula.complexity} & {formula.held_out:.3g} & ${formula.latex()}{mark}$ \\")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+        return latex_table(records(self.front_, self.front_.choice(self._selection())))
 
     def score_equations(self, X: Any, y: Any) -> Any:
         """The data frame of formulas with their errors on other rows: `test_loss` and `test_r2`."""
@@ -186,7 +182,9 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(f"n_jobs is {self.n_jobs!r}; it must be a number of processes, or -1 for all cores.")
 
     def _show(self, line: str) -> None:
-        if self.verbose:
+        if callable(self.verbose):
+            self.verbose(line)
+        elif self.verbose:
             sys.stderr.write(line + "\n")
 
 

@@ -3,7 +3,7 @@
 The curves f_i are found by least squares, for every T, and then get symbols.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from superpose.symbolic.view import TRANSFORMS, Transform, View, transformed
 Array = np.ndarray
 
 DEGREES = (2, 4, 7, 11, 16, 24)
+FAR = 0.3
+"""Relative error of a symbol above which it is none."""
 CANDIDATES = 8
 """Symbols tried for each curve."""
 COMBINATIONS = 20
@@ -58,38 +60,50 @@ def additives(view: View) -> list[Additive]:
     return sorted(found, key=lambda each: each.error)
 
 
-def additive_formulas(found: Additive, functions: tuple[Function, ...], near: float) -> Iterator[Expression]:
-    """Formulas with a symbol for every curve, the closest first; symbols need to be no closer than `near`."""
-    view, options = found.view, []
-    for column, root in enumerate(view.roots):
-        x, f, weight = found.curve(column)
-        close = [(match, root) for match in matches(x, f, functions, weight=weight) if match.error < 0.3]
-        if x[0] > 0:
-            inverse = apply(power(-1), root)
-            close += [(match, inverse) for match in matches(1 / x, f, functions, weight=weight) if match.error < 0.3]
-            if x[-1] > 4 * x[0] and view.inputs == 1:
-                logarithm = apply("log", root)
-                close += [
-                    (match, logarithm) for match in matches(np.log(x), f, functions, weight=weight) if match.error < 0.3
-                ]
-        # Below what the curve itself is known to, only simplicity counts.
-        mean, share = np.average(f, weights=weight), found.degree / len(x)
-        floor = near * np.sqrt(share) / max(float(np.sqrt(np.mean(weight * (f - mean) ** 2))), 1e-300)
-        close.sort(key=lambda pair: _cost(pair[0], floor))
-        options.append(close[:CANDIDATES])
-    if not all(options):
-        return
-    for symbols in _cheapest(options):
-        yield view.whole(plus(*(match.of(root) for match, root in symbols), Constant(float(found.coef[0]))))
+Option = tuple[float, Match | None, Expression]
+"""A symbol for a curve, with what it costs and what it is applied to; None for a curve that is nothing but noise."""
 
 
-def _cheapest(options: list[list[tuple[Match, Expression]]]) -> list[tuple[tuple[Match, Expression], ...]]:
-    """The best choices of one symbol for every curve; all of them would be too many to look at."""
-    kept: list[tuple[float, tuple[tuple[Match, Expression], ...]]] = [(0.0, ())]
-    for symbols in options:
-        longer = [(cost + _cost(pair[0], 1e-9), (*before, pair)) for cost, before in kept for pair in symbols]
-        kept = sorted(longer, key=lambda each: each[0])[:COMBINATIONS]
-    return [chosen for _, chosen in kept]
+def additive_formulas(
+    found: Additive, functions: tuple[Function, ...], near: float, late: Callable[[], bool]
+) -> Iterator[Expression]:
+    """Formulas with a symbol for every curve, the closest first.
+
+    Args:
+        found: The curves.
+        functions: What they may become.
+        near: How close symbols need to be, in the units of the data.
+        late: Whether the time is up.
+    """
+    chosen: list[tuple[float, list[Option]]] = [(0.0, [])]
+    for column in range(found.view.inputs):
+        options = _options(found, column, functions, near)
+        if not options or late():
+            return
+        longer = [(cost + option[0], [*before, option]) for cost, before in chosen for option in options]
+        chosen = sorted(longer, key=lambda each: each[0])[:COMBINATIONS]
+    for _, symbols in chosen:
+        parts = [match.of(root) for _, match, root in symbols if match is not None]
+        yield found.view.whole(plus(*parts, Constant(float(found.coef[0]))))
+
+
+def _options(found: Additive, column: int, functions: tuple[Function, ...], near: float) -> list[Option]:
+    """Symbols for one of the curves, the best first: of the input, of its inverse, and of its logarithm."""
+    root, (x, f, weight) = found.view.roots[column], found.curve(column)
+    close = [(match, root) for match in matches(x, f, functions, weight=weight)]
+    if x[0] > 0:
+        inverse = apply(power(-1), root)
+        close += [(match, inverse) for match in matches(1 / x, f, functions, weight=weight)]
+    if x[0] > 0 and x[-1] > 4 * x[0] and found.view.inputs == 1:  # waves of a logarithm, and powers of it
+        few = [each for each in functions if each.period or each.swallows == "scale"]
+        close += [(match, apply("log", root)) for match in matches(np.log(x), f, few, weight=weight)]
+    size = float(np.sqrt(np.mean(weight * (f - np.average(f, weights=weight)) ** 2)))
+    # Below what the curve itself is known to, only simplicity counts.
+    floor = near * np.sqrt(found.degree / len(x)) / max(size, 1e-300)
+    options: list[Option] = [(_cost(match, floor), match, root) for match, root in close if match.error < FAR]
+    if size < 2 * found.error:
+        options.append((2 * float(np.log10(max(floor, 1e-9))) - 1, None, root))
+    return sorted(options, key=lambda option: option[0])[:CANDIDATES]
 
 
 def _cost(match: Match, floor: float) -> float:

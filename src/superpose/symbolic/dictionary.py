@@ -25,6 +25,8 @@ MOST_PLAIN = 4000
 """Terms for the target as it is."""
 KEPT = 20
 """Combinations that grow, and that are passed on."""
+PAIRS = 100
+"""Pairs that grow."""
 LARGEST = 4
 """Terms of a combination."""
 STEEP = 12.0
@@ -298,11 +300,11 @@ def _best_pairs(G: Array, r: Array, costs: Array) -> list[tuple[int, int]]:
         with np.errstate(all="ignore"):
             gain = np.where(away > 1e-7, (a**2 + r**2 - 2 * a * r * g) / away, 0.0)
         gain[np.arange(len(g))[:, None] + start >= np.arange(len(r))] = 0.0
-        for place in np.argpartition(gain, -min(4 * KEPT, gain.size - 1), axis=None)[-4 * KEPT :]:
+        for place in np.argpartition(gain, -min(PAIRS, gain.size - 1), axis=None)[-PAIRS:]:
             i, j = divmod(int(place), len(r))
             best.append((float(gain[i, j]), i + start, j))
     best.sort(key=lambda each: (-each[0], costs[each[1]] + costs[each[2]]))
-    return [(i, j) for _, i, j in best[: 2 * KEPT]]
+    return [(i, j) for _, i, j in best[:PAIRS]]
 
 
 def _grown(level: Sequence[tuple[int, ...]], F: Array, rest: Array) -> list[tuple[int, ...]]:

@@ -184,9 +184,19 @@ def used_variables(root: Expression) -> list[int]:
     return sorted({node.index for node in ordered(root) if isinstance(node, Variable)})
 
 
+FITTED = 3
+"""What a fitted constant counts: it says more, and takes more to say, than a whole number or pi."""
+
+
 def complexity(root: Expression) -> int:
-    """Nodes of the written formula: one for every variable, constant, sum and product, and what functions count."""
-    return sum(node.function.complexity if isinstance(node, Apply) else 1 for node in walk(root))
+    """Nodes of the written formula: variables, exact constants, sums and products one, functions and fitted constants more."""
+    return sum(_weight(node) for node in walk(root))
+
+
+def _weight(node: Expression) -> int:
+    if isinstance(node, Apply):
+        return node.function.complexity
+    return FITTED if isinstance(node, Constant) and node.exact is None else 1
 
 
 def to_sympy(root: Expression, symbols: Sequence[Any]) -> Any:

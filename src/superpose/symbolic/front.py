@@ -23,8 +23,6 @@ DIGITS = 5
 """Significant digits that are shown; a formula keeps all of them."""
 SHOWN = 80
 """Characters of a formula that is not the chosen one in a printed table."""
-FITTED = 2
-"""Nodes that a constant with many digits is worth beyond its own, beside a nice one."""
 WORST = 1.5
 """How much more than the lowest error that of a chosen formula may be, whatever chance explains; PySR's number."""
 
@@ -47,7 +45,7 @@ class Formula:
         >>> formula([[0.0, 0.0]])
         array([0.12345679])
         >>> formula.complexity
-        6
+        10
     """
 
     root: Expression
@@ -57,7 +55,7 @@ class Formula:
 
     @cached_property
     def complexity(self) -> int:
-        """Nodes of the written formula."""
+        """Nodes of the written formula, a constant with many digits as three."""
         return complexity(self.root)
 
     @cached_property
@@ -199,7 +197,7 @@ class Front:
         """Number of the formula to take.
 
         Args:
-            selection: "best" is the simplest (a fitted constant counts as three nodes, a nice one as one) whose held-out error is above the lowest by no more than chance explains
+            selection: "best" is the simplest whose held-out error is above the lowest by no more than chance explains
                 (two standard errors of the paired difference, on these rows and on all) nor by half of it. "accuracy" is the lowest held-out
                 error. "score" is the steepest fall of the error among those up to 1.5 times the lowest, as in PySR.
 
@@ -216,7 +214,7 @@ class Front:
         if selection == "score":
             return max(near, key=lambda n: self.scores[n])
         equal = [n for n in near if n == lowest or self._by_chance(n, lowest)]
-        return min(equal, key=lambda n: (self.formulas[n].complexity + FITTED * self.formulas[n].free, n))
+        return equal[0]
 
     def table(self) -> Any:
         """The front as a pandas data frame, a row for each formula."""

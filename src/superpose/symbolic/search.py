@@ -37,7 +37,7 @@ SHARE = 0.85
 """Share of the time for finding formulas; the rest makes their constants nice."""
 SIMPLE = ("t", "log", "x^-1")
 """Changes of the target that are tried with powers taken out."""
-LARGEST = 60
+LARGEST = 120
 """Complexity above which nobody wants a formula."""
 
 
@@ -170,7 +170,7 @@ def _explore(pool: Pool, job: Job) -> None:
         views.append(seen)
         pool.noise = min(pool.noise, seen.error)
         if pool.late:
-            break
+            return
     for stages in STAGES:
         for seen in reversed(views):
             for stage in stages:
@@ -226,7 +226,7 @@ def _curves(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     limit = max(3 * found[0].error, 1.05 * pool.noise, 1e-3 * pool.spread if view.inputs == 1 else 0.0)
     near = [each for each in found if each.error <= limit]
     for additive in sorted(near, key=lambda each: each.order)[:8] if view.inputs == 1 else near[:6]:
-        yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise))
+        yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise), lambda: pool.late)
         if pool.solved:
             return
 
@@ -255,7 +255,9 @@ def _multiplied(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
         rest = view.over(function.value(view.X[:, 0]), apply(function, view.roots[0]))
         for additive in additives(rest):
             if additive.transform.name in SIMPLE:
-                yield from additive_formulas(additive, job.functions, min(additive.error, pool.noise))
+                yield from additive_formulas(
+                    additive, job.functions, min(additive.error, pool.noise), lambda: pool.late
+                )
         if pool.solved:
             return
 
@@ -263,7 +265,10 @@ def _multiplied(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
 def _networks(view: View, pool: Pool, job: Job) -> Iterator[Expression]:
     """Kolmogorov-Arnold networks of several shapes, read as symbols."""
     if job.networks and view.inputs:
-        yield from network_formulas(view, pool.deadline, functions=job.functions, jobs=job.jobs, seed=job.seed)
+        for roots in network_formulas(view, pool.deadline, functions=job.functions, jobs=job.jobs, seed=job.seed):
+            yield from roots
+            if pool.solved:
+                return
 
 
 STAGES: tuple[tuple[Stage, ...], ...] = ((_linear, _curves, _dictionaries), (_waves,), (_multiplied,), (_networks,))

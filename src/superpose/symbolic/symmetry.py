@@ -28,7 +28,11 @@ POOR = 0.5
 """Error of a surrogate, as a share of the target's spread, above which it is not asked."""
 KEPT = 1.02
 """Growth of the surrogate's error that a true symmetry may show by chance."""
-POWERS = (Fraction(1), Fraction(2), Fraction(-1), Fraction(3), Fraction(-2), Fraction(1, 2))
+IDLE = 0.05
+"""Slope of an input, relative to the largest, below which the function may not know it."""
+INPUT = 0.03
+"""Share of the error that an input more must save."""
+POWERS = (Fraction(1), Fraction(2), Fraction(-1), Fraction(3), Fraction(-2))
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class Seen:
         (held, rest), t, square = parted(len(self.view.t)), self.view.t, self.view.scale**2
         return float(np.sqrt(np.mean((square * (t - (square[rest] @ t[rest]) / square[rest].sum()) ** 2)[held])))
 
+    def rank(self, spread: float) -> float:
+        """What decides between views: the error, and an input for every few per cent of it."""
+        return float(np.log(self.error + 1e-9 * spread)) + INPUT * self.view.inputs
+
     def slopes(self) -> tuple[Array, Array]:
         """Derivatives of the target by its inputs and the target, up to a common factor at each row."""
         assert self.surrogate is not None
@@ -83,22 +91,34 @@ def reductions(view: View) -> Iterator[Seen]:
 
 
 def _reduced(seen: Seen, spread: float) -> Seen | None:
-    """The view of fewest inputs that predicts as well."""
+    """A view of fewer inputs that predicts as well."""
     # Where polynomials, not noise, set the error, other variables may be harder for them; simple ones are believed.
     lenient = max(KEPT * seen.error, min(20 * seen.error, 3e-4 * spread)) + 1e-7 * spread
     strict = KEPT * seen.error + 1e-7 * spread
-    proposals = [(view, lenient) for view in sorted(_scalings(seen), key=lambda view: view.inputs)]
+    proposals = [(view, lenient) for view in _fewer(seen)]
+    proposals += [(view, lenient) for view in sorted(_scalings(seen), key=lambda view: view.inputs)]
     proposals += [(view, lenient if simple else strict) for view, simple in _pairs(seen)]
     best: Seen | None = None
     for view, bound in proposals:
-        if best is not None and view.inputs >= best.view.inputs and best.error < 0.3 * seen.error:
+        if best is not None and view.inputs > best.view.inputs and best.error < 0.3 * seen.error:
             continue
         if not (np.isfinite(view.X).all() and np.isfinite(view.t).all()):
             continue
         trial = Seen.of(view, ("t", "log", seen.transform))
-        if trial.error <= bound and (best is None or (trial.view.inputs, trial.error) < (best.view.inputs, best.error)):
+        if trial.error <= bound and (best is None or trial.rank(spread) < best.rank(spread)):
             best = trial
     return best
+
+
+def _fewer(seen: Seen) -> Iterator[View]:
+    """Views without the inputs that hardly matter: without all of them, and without each."""
+    view = seen.view
+    sizes = np.sqrt(np.mean((seen.slopes()[0] * view.X.std(0)) ** 2, axis=0))
+    idle = np.flatnonzero(sizes < IDLE * sizes.max())
+    for gone in [idle.tolist(), *([n] for n in idle.tolist() if len(idle) > 1)]:
+        rest = [n for n in range(view.inputs) if n not in gone]
+        if len(rest) < view.inputs:
+            yield view.of_inputs(view.X[:, rest], tuple(view.roots[n] for n in rest))
 
 
 def _scalings(seen: Seen) -> Iterator[View]:

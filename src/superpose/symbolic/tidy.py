@@ -12,7 +12,7 @@ from superpose.symbolic.program import Program
 
 Array = np.ndarray
 
-MOST_NODES = 80
+MOST_NODES = 150
 """Nodes of a formula above which it is left as it is."""
 AGREE = 1e-7
 """Relative difference up to which two ways to write a formula are the same."""

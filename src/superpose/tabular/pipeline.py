@@ -159,11 +159,11 @@ class Table:
     dropped: int
 
 
-def prepare(frame: Any, job: Job) -> Table:
-    """Learn what to do with a table.
+def check(frame: Any, job: Job) -> None:
+    """Refuse what no table can be asked for.
 
     Raises:
-        InputError: If the table or what is asked of it makes no sense.
+        InputError: If an option makes no sense, or the table lacks a column it names.
     """
     if not 0 <= job.holdout <= 0.9:
         raise InputError(f"--holdout is a share of the rows from 0 to 0.9, not {job.holdout:g}.")
@@ -175,6 +175,15 @@ def prepare(frame: Any, job: Job) -> Table:
         raise InputError(f"name the column to predict with --target; the table has {shorten(frame.columns, 20)}.")
     require_columns(frame, [job.target], "--target names")
     require_columns(frame, job.drop, "--drop names")
+
+
+def prepare(frame: Any, job: Job) -> Table:
+    """Learn what to do with a table.
+
+    Raises:
+        InputError: If the table or what is asked of it makes no sense.
+    """
+    check(frame, job)
     present = frame[job.target].notna()
     if not present.any():
         raise InputError(f"the target {job.target!r} is empty in every row.")
@@ -184,7 +193,7 @@ def prepare(frame: Any, job: Job) -> Table:
     target = Target.learn(frame[job.target], job.task)
     inputs = Inputs.learn(frame.drop(columns=[job.target, *(name for name in job.drop if name != job.target)]))
     y = target.encode(frame[job.target])
-    return Table(inputs, target, inputs.encode(frame)[0], y, _held_out(y, target, job), dropped)
+    return Table(inputs, target, inputs.encode(frame)[0], y, held_out(y, target, job), dropped)
 
 
 def fit_pipeline(table: Table, job: Job) -> tuple[Pipeline, list[Score]]:
@@ -219,7 +228,7 @@ def fit_pipeline(table: Table, job: Job) -> tuple[Pipeline, list[Score]]:
     return pipeline, [*others, own]
 
 
-def _held_out(y: np.ndarray, target: Target, job: Job) -> np.ndarray:
+def held_out(y: np.ndarray, target: Target, job: Job) -> np.ndarray:
     """Rows drawn by chance; of every class the same share, and never all."""
     generator = np.random.default_rng(job.seed)
     held = np.zeros(len(y), dtype=bool)

@@ -11,6 +11,9 @@ import numpy as np
 FEW_ROWS = 30
 """Held-out rows below which a score is mostly luck."""
 
+ROUNDING = 1e-7
+"""Error of a formula, as a share of the target's spread, that only the true one has; its constants end somewhere."""
+
 GRADES = [(0.9, "Very good"), (0.7, "Good"), (0.4, "Fair"), (0.0, "Modest")]
 """Words for the share of the variation, or of the naive model's mistakes, that a model explains."""
 
@@ -104,6 +107,35 @@ def verdict(own: Score, others: list[Score], target: str) -> str:
     gain = 1 - float(own.losses.mean() / naive.losses.mean())
     grade = next((word for least, word in GRADES if gain >= least), GRADES[-1][1])
     return f"{grade}: {_in_words(own, naive, gain, target)}, {_beside(own, rivals)}.{care}"
+
+
+def formula_verdict(own: Score, rest: list[Score], others: list[Score], target: str, digit: float) -> str:
+    """One sentence on a formula: exact, better than boosting, as good, worse, or of no use.
+
+    Args:
+        own: How the formula did.
+        rest: How the other formulas did, among which it was picked by other rows.
+        others: Scores of `baselines`.
+        target: The column.
+        digit: What the last digit of the target's values counts, 0 if they have all digits of a float.
+    """
+    naive, _, boosting = others
+    rows, spread = len(own.losses), float(naive.losses.mean()) ** 0.5
+    error, undefined = own.measures["RMSE"], int((~np.isfinite(own.losses)).sum())
+    care = f" Only {rows} rows judge this, so the next ones may say otherwise." if rows < FEW_ROWS else ""
+    if undefined:
+        return f"Not to be trusted: the formula has no value in {undefined} of {rows} rows it has not seen.{care}"
+    if error <= ROUNDING * spread:
+        return f"Exact: in {rows} rows it has not seen, its error is rounding."
+    if error <= digit / 2 and digit <= spread / 100:
+        return f"Exact to the digits in the table: in {rows} rows it has not seen, it errs by less than the last one."
+    if _compare(own, naive) <= 0:
+        hint = ", but a simpler one in the list does" if any(_compare(each, naive) > 0 for each in rest) else ""
+        return f"Of no use: the formula does no better than {_naive(naive)} in rows it has not seen{hint}.{care}"
+    gain = 1 - float(own.losses.mean() / naive.losses.mean())
+    name = boosting.name
+    words = {1: f"Better than {name}", 0: f"As good as {name}, as far as {rows} rows tell", -1: f"Worse than {name}"}
+    return f"{words[_compare(own, boosting)]}: {_in_words(own, naive, gain, target)}.{care}"
 
 
 def _in_words(own: Score, naive: Score, gain: float, target: str) -> str:

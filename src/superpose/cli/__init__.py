@@ -1,0 +1,67 @@
+"""The command line: fit a table, judge the fit, predict. Nothing heavy is imported before the arguments are read."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from superpose.cli.printing import terminal
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+WRONG_INPUT = 2
+"""What the program returns when the user can put something right; the parser returns the same."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, or 2 when the input is wrong."""
+    try:
+        from superpose.cli.arguments import parser as make_parser
+
+        parser = make_parser()
+    except ModuleNotFoundError as error:
+        return _fail(f"the command line needs {error.name}: pip install 'superpose[cli]'.")
+    chosen = parser.parse_args(None if arguments is None else list(arguments))
+    if chosen.subcommand is None:
+        parser.print_help()
+        return 0
+    try:
+        return _run(chosen)
+    except KeyboardInterrupt:
+        return _fail("interrupted.", 130)
+
+
+def _run(chosen: "Namespace") -> int:
+    """Run the chosen command and return the exit code."""
+    with terminal(stderr=True).status("starting ..."):  # PyTorch and scikit-learn take seconds on a slow machine
+        from superpose.tabular import InputError
+    from superpose.cli import discovery, fitting, models
+
+    commands: dict[str, Callable[[Namespace], None]] = {
+        "fit": fitting.run,
+        "predict": models.predict,
+        "report": models.report,
+        "discover": discovery.run,
+        "info": models.info,
+        "demo": _demo,
+    }
+    try:
+        commands[chosen.subcommand](chosen[chosen.subcommand])
+        sys.stdout.flush()
+    except InputError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # whoever reads our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _demo(chosen: "Namespace") -> None:
+    from superpose.demo import show
+
+    show(terminal())
+
+
+def _fail(message: str, code: int = WRONG_INPUT) -> int:
+    print(f"superpose: {message}", file=sys.stderr)
+    return code

@@ -55,6 +55,13 @@ def test_the_best_come_first_and_errors_are_those_of_other_rows(X):
     assert 0.08 < errors[0] < 0.14
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_curves_of_noise_miss_other_rows(seed):
+    rng = np.random.default_rng(seed)
+    found = additives(view_of(rng.uniform(-2, 2, (45, 5)), rng.normal(size=45)))
+    assert next(each for each in found if each.transform.name == "t").error > 0.9
+
+
 def test_curves_and_intercept_add_up_to_the_target(X):
     y = 7 + summed(X)
     best = additives(view_of(X, y))[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from superpose.symbolic.additive import additive_formulas, additives
+from superpose.symbolic.additive import COMBINATIONS, additive_formulas, additives
 from superpose.symbolic.expression import Variable
 from superpose.symbolic.functions import STANDARD
 from superpose.symbolic.program import Program
@@ -11,6 +11,10 @@ from superpose.symbolic.refit import mean_square, refit
 from superpose.symbolic.view import View
 
 PARTS = (lambda x: np.sin(2 * x), lambda x: x**2, lambda x: np.exp(x / 2))
+
+
+def never():
+    return False
 
 
 def summed(X):
@@ -51,6 +55,13 @@ def test_the_best_come_first_and_errors_are_those_of_other_rows(X):
     assert 0.08 < errors[0] < 0.14
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_curves_of_noise_miss_other_rows(seed):
+    rng = np.random.default_rng(seed)
+    found = additives(view_of(rng.uniform(-2, 2, (45, 5)), rng.normal(size=45)))
+    assert next(each for each in found if each.transform.name == "t").error > 0.9
+
+
 def test_curves_and_intercept_add_up_to_the_target(X):
     y = 7 + summed(X)
     best = additives(view_of(X, y))[0]
@@ -63,7 +74,7 @@ def test_formulas_are_near_before_any_constant_is_refitted(X, shift):
     y = shift + summed(X)
     view = view_of(X, y)
     best = additives(view)[0]
-    losses = [mean_square(root, X, y) for root in additive_formulas(best, STANDARD, best.error)]
+    losses = [mean_square(root, X, y) for root in additive_formulas(best, STANDARD, best.error, never)]
     assert min(losses) < 1e-4 * y.var()
 
 
@@ -72,7 +83,9 @@ def test_symbols_are_the_curves_after_a_refit(X):
     view = view_of(X, y)
     best = additives(view)[0]
     fresh = np.random.default_rng(9).uniform(-2, 2, (100, 3))
-    fitted = min((refit(root, X, y) for root in additive_formulas(best, STANDARD, 0.0)), key=lambda each: each.loss)
+    fitted = min(
+        (refit(root, X, y) for root in additive_formulas(best, STANDARD, 0.0, never)), key=lambda each: each.loss
+    )
     np.testing.assert_allclose(Program(fitted.root)(fresh), np.exp(summed(fresh) / 5 + 1), rtol=1e-8)
 
 
@@ -88,8 +101,16 @@ def test_too_few_rows_have_no_curves(rows, inputs):
     assert additives(view_of(X, X[:, 0])) == []
 
 
+def test_many_curves_are_no_obstacle():
+    X = np.random.default_rng(4).uniform(-2, 2, (600, 12))
+    y = (X**2).sum(1) + np.random.default_rng(5).normal(size=600)
+    found = next(each for each in additives(view_of(X, y)) if each.transform.name == "t")
+    assert len(list(additive_formulas(found, STANDARD, found.error, never))) == COMBINATIONS
+
+
 def test_no_symbols_no_formulas(X):
-    """Only a straight line is left, and a fast wave looks like none."""
+    """Only a straight line is left, and a fast wave looks like none; nor are there any when the time is up."""
     view = view_of(X[:, :1], np.sin(6 * X[:, 0]))
     best = next(each for each in additives(view) if each.transform.name == "t")
-    assert list(additive_formulas(best, (), 0.0)) == []
+    assert list(additive_formulas(best, (), 0.0, never)) == []
+    assert list(additive_formulas(best, STANDARD, 0.0, lambda: True)) == []

@@ -90,9 +90,14 @@ def test_powers_of_all_kinds():
         np.testing.assert_allclose(Program(from_sympy(written, {a: 0, b: 1}))(X), values, rtol=1e-12)
 
 
+def test_a_number_of_which_sympy_knows_little_is_a_number():
+    assert sympy.tan(sympy.E).is_real is None
+    assert from_sympy(sympy.tan(sympy.E), {}).value == pytest.approx(np.tan(np.e))
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
-    [(sympy.gamma(a), "gamma"), (a + sympy.I, "no real number"), (sympy.Max(a, b), "Max"), (sympy.oo, "no real number"),
+    [(sympy.gamma(a), "gamma"), (a + sympy.I, "no real number"), (sympy.Max(a, b), "Max"), (sympy.oo, "no real number"), (sympy.nan, "no real number"),
      (sympy.besselj(1, a), "besselj"), (sympy.Symbol("c"), "Symbol")],
 )  # fmt: skip
 def test_what_has_no_counterpart_raises(written, message):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from superpose.symbolic.expression import Constant, Variable, apply, exactly, free_constants, ordered, plus, times
 from superpose.symbolic.program import Program
 from superpose.symbolic.refit import refit
-from superpose.symbolic.snap import COINCIDENCE, NOTICED, nice_numbers, snapped
+from superpose.symbolic.snap import COINCIDENCE, nice_numbers, snapped
 
 a, b = Variable(0), Variable(1)
 X = np.random.default_rng(0).uniform(0.5, 3, (200, 2))
@@ -95,13 +95,13 @@ def test_noisy_data_are_never_contradicted(seed, noise):
     root = plus(times(Constant(1.0), a), Constant(0.0))
     before, after = refit(root, X, y), snapped(root, X, y)
     gone = len(before.deviations) - len(free_constants(after.root))
-    assert after.loss <= before.loss * (1 + NOTICED / len(y)) ** gone * (1 + 1e-9)
+    assert after.loss <= before.loss * (1 + 8 / len(y)) ** gone * (1 + 1e-9)
     # One that was made nice lies as near to the best fit as its standard error lets it.
     design = np.column_stack([X[:, 0], np.ones(200)])
     best, covariance = np.linalg.lstsq(design, y, rcond=None)[0], np.linalg.inv(design.T @ design) * before.loss
     slope, intercept = np.diff(Program(after.root)(np.eye(2, 2)[::-1]))[0], Program(after.root)(np.zeros((1, 2)))[0]
     away = np.array([slope, intercept]) - best
-    assert away @ np.linalg.solve(covariance, away) <= gone * NOTICED * 1.1 + 1e-6
+    assert away @ np.linalg.solve(covariance, away) <= gone * 8 * 1.1 + 1e-6
 
 
 @settings(max_examples=25, deadline=None)

@@ -5,7 +5,7 @@ import pytest
 
 from superpose.symbolic.expression import Variable
 from superpose.symbolic.program import Program
-from superpose.symbolic.refit import refit
+from superpose.symbolic.refit import mean_square, refit
 from superpose.symbolic.view import View
 from superpose.symbolic.waves import TURNS, _best_wave, wave_formulas
 
@@ -29,6 +29,12 @@ def test_a_wave_is_found_exactly_after_a_refit(low, function):
     fitted = min((refit(root, X, y) for root in wave_formulas(view_of(X, y))), key=lambda each: each.loss)
     fresh = np.random.default_rng(1).uniform(low, 2, (200, 2))
     np.testing.assert_allclose(Program(fitted.root)(fresh), function(fresh), atol=1e-6 * function(X).std())
+
+
+def test_a_wave_is_near_before_any_refit():
+    X = np.random.default_rng(0).uniform(-2, 2, (400, 1))
+    y = 3 + 2 * np.sin(30 / np.ptp(X) * X[:, 0] + 1)
+    assert mean_square(next(wave_formulas(view_of(X, y))), X, y) < 1e-20
 
 
 def test_a_wave_under_noise_is_found():

@@ -302,7 +302,8 @@ def _best_pairs(G: Array, r: Array, costs: Array) -> list[tuple[int, int]]:
         gain[np.arange(len(g))[:, None] + start >= np.arange(len(r))] = 0.0
         for place in np.argpartition(gain, -min(PAIRS, gain.size - 1), axis=None)[-PAIRS:]:
             i, j = divmod(int(place), len(r))
-            best.append((float(gain[i, j]), i + start, j))
+            if j > i + start:  # of a few terms there are fewer pairs than are asked for
+                best.append((float(gain[i, j]), i + start, j))
     best.sort(key=lambda each: (-each[0], costs[each[1]] + costs[each[2]]))
     return [(i, j) for _, i, j in best[:PAIRS]]
 

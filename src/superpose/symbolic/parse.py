@@ -35,7 +35,7 @@ def from_sympy(expression: Any, variables: Mapping[Any, int]) -> Expression:
     if expression in variables:
         return Variable(variables[expression])
     if expression.is_number:
-        if not expression.is_real or not expression.is_finite:
+        if expression.is_real is False or expression.is_finite is False or expression is sympy.nan:
             raise ValueError(f"{expression} is no real number.")
         return Constant(float(expression)) if expression.has(sympy.Float) else exactly(expression)
     parts = [from_sympy(part, variables) for part in expression.args]

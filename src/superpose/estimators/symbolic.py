@@ -31,7 +31,7 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         functions: Names of functions or `superpose.symbolic.Function` objects that curves may become; the standard ones
             if None.
         model_selection: Which formula predicts; may be changed after the fit. "best" is the simplest whose held-out
-            error chance cannot tell from the lowest, "accuracy" the lowest held-out error, "score" the steepest fall of
+            error chance cannot tell from the lowest, "accuracy" the lowest held-out error, which flatters it where rows are few, "score" the steepest fall of
             the error, as in PySR.
         validation_fraction: Share of the rows that judge the formulas and are never fitted to.
         networks: Whether to fit networks where nothing else explains the data.

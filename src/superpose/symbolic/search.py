@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from superpose.symbolic.additive import additive_formulas, additives
 from superpose.symbolic.dictionary import product_formulas, sparse_formulas
@@ -14,6 +15,7 @@ from superpose.symbolic.front import Front
 from superpose.symbolic.functions import Function, power
 from superpose.symbolic.networks import network_formulas
 from superpose.symbolic.normal import normal
+from superpose.symbolic.program import Program
 from superpose.symbolic.refit import mean_square, refit
 from superpose.symbolic.snap import snapped
 from superpose.symbolic.symmetry import Seen, reductions
@@ -31,6 +33,12 @@ EXACT = 1e-9
 """Error, as a share of the target's spread, that only the true formula has."""
 NEARLY = 1e-4
 """Error, as a share of the target's spread, from which a candidate is fitted to the end."""
+STALE = 15
+"""Near candidates in a row without a simpler formula after which no more are made nice."""
+PATIENCE = 3.0
+"""Seconds for nice constants after Ctrl-C."""
+WILD = 10.0
+"""How far beyond the targets, in units of their range, a formula that is not exact may go among the data."""
 NEAR = 1.03
 """Mean square, relative to the lowest, up to which a candidate may be the true one."""
 SNAPPED = 40
@@ -151,18 +159,20 @@ def search(
     began = time.perf_counter()
     pool = Pool(X, y, began + SHARE * max_time)
     pool.keep(Constant(float(y.mean())))
-    stopped = "finished"
-    try:
-        _explore(pool, job)
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    stopped = "time" if pool.late and stopped == "finished" else stopped
-    roots = pool.front()
-    try:
-        for root in _finished(pool, began + max_time):
-            roots.append(root)
-    except KeyboardInterrupt:
-        stopped = "interrupted"
+    stopped, deadline = "finished", began + max_time
+    with threadpool_limits(1):  # matrices are small, and threads wait for each other
+        try:
+            _explore(pool, job)
+            stopped = "finished" if pool.explained or not pool.late else "time"
+        except KeyboardInterrupt:
+            stopped, deadline = "interrupted", time.perf_counter() + PATIENCE
+        roots = pool.front()
+        try:
+            roots.extend(_finished(pool, deadline))
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+    if not pool.solved:
+        roots = [root for root in roots if not _wild(root, X, y)]
     return Front.of(roots, X, y, X_held, y_held, names, stopped=stopped, seconds=time.perf_counter() - began)
 
 
@@ -197,9 +207,21 @@ def _different(X: Array) -> list[int]:
     return [int(n) for n in sorted(first) if np.ptp(X[:, n]) > 0]
 
 
+def _wild(root: Expression, X: Array, y: Array) -> bool:
+    """Whether a formula leaves all reason where every input is as in some row, but not all of them in the same."""
+    rng = np.random.default_rng(4)
+    mixed = np.column_stack([rng.permutation(column) for column in X.T])
+    values = Program(root)(mixed)
+    reach = WILD * float(np.ptp(y))
+    return not bool((np.isfinite(values) & (values > y.min() - reach) & (values < y.max() + reach)).all())
+
+
 def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
     """The best candidates with nice constants, written in a short way."""
-    for root in [*pool.near(), *reversed(pool.front())]:
+    near, simplest, since = pool.near(), LARGEST, 0
+    for number, root in enumerate([*near, *reversed(pool.front())]):
+        if number < len(near) and since >= STALE:  # the others are as good, and longer
+            continue
         if time.perf_counter() > deadline:
             return
         outside = normal(root)
@@ -209,7 +231,10 @@ def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
             yield neat
             short = tidied(neat, pool.X)
             if short is not neat:
-                yield snapped(short, pool.X, pool.y).root
+                short = snapped(short, pool.X, pool.y).root
+                yield short
+            since = 0 if complexity(short) < simplest else since + 1
+            simplest = min(simplest, complexity(short))
 
 
 Stage = Callable[[View, Pool, Job], Iterator[Expression]]

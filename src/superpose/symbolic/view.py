@@ -76,7 +76,7 @@ def _power(exponent: Fraction) -> Transform:
     positive = exponent != -1
     return Transform(
         str(function), function.value, function.slope, lambda root: apply(power(undo), root),
-        lambda t: bool((t > 0).all()) if positive else bool((t != 0).all()),
+        lambda t: bool((t > 0).all()) or (not positive and bool((t < 0).all())),
     )  # fmt: skip
 
 

@@ -270,3 +270,22 @@ def test_some_rows_judge_and_some_are_fitted_to(rows, share):
     assert (held == _held_out(rows, share, 0)).all()
     if share == 0.25:
         assert abs(held.sum() - rows / 4) <= 1
+
+
+def test_units_mark_the_formulas_that_do_not_agree():
+    X = np.random.default_rng(0).uniform(1, 5, (200, 2))
+    y = X[:, 0] * X[:, 1] ** 2 / 2
+    fitted = KANSymbolicRegressor(max_time=10, random_state=0, networks=False)
+    fitted.fit(X, y, variable_names=["m", "v"], units=["kg", "m/s"], target_unit="J")
+    picked = fitted.front_.choice()
+    assert bool(fitted.equations_["units_agree"][picked])
+    assert "do not agree" not in str(fitted).splitlines()[1 + picked]
+    fitted.fit(X, y, variable_names=["m", "v"], units=["kg", "m/s"], target_unit="N")
+    assert not bool(fitted.equations_["units_agree"][fitted.front_.choice()])
+    assert "(units do not agree)" in str(fitted)
+
+
+@pytest.mark.parametrize(("units", "target"), [(["kg"], "J"), (None, "J"), (["kg", "m/s"], None), ("kg", "J")])
+def test_units_are_for_all_inputs_and_the_target(units, target):
+    with pytest.raises(ValueError, match="each of 2 inputs"):
+        KANSymbolicRegressor().fit(np.ones((20, 2)), np.ones(20), units=units, target_unit=target)

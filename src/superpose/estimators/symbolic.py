@@ -13,6 +13,7 @@ from superpose.symbolic.front import Formula, Front, Selection
 from superpose.symbolic.functions import Function, chosen
 from superpose.symbolic.records import latex_table, records
 from superpose.symbolic.search import Job, search
+from superpose.symbolic.units import Dimension, agrees, dimension
 
 Array = np.ndarray
 
@@ -78,18 +79,34 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any, *, variable_names: Iterable[str] | None = None) -> "KANSymbolicRegressor":
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        variable_names: Iterable[str] | None = None,
+        units: Sequence[str] | None = None,
+        target_unit: str | None = None,
+    ) -> "KANSymbolicRegressor":
         """Search formulas for a table.
 
         Args:
             X: Numbers, one row per sample.
             y: Targets.
             variable_names: Names of the inputs in the formulas; those of the columns, or x1, x2 and so on, if None.
+            units: Unit of each input, such as "kg m^2/s^2", "1" for pure numbers. `equations_` then says which
+                formulas agree with them; fitted constants may have any unit.
+            target_unit: Unit of the target.
+
+        Raises:
+            ValueError: If shapes do not match, a value is NaN or infinite, a unit cannot be read, or a parameter cannot
+                be.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True, ensure_min_samples=8)
         y = np.asarray(y, dtype=np.float64)
         names = self._names(variable_names, X.shape[1])
         self._check()
+        self.units_ = _dimensions(units, target_unit, X.shape[1])
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         held = _held_out(len(y), float(self.validation_fraction), seed)
         self.front_ = search(
@@ -104,7 +121,10 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
     def equations_(self) -> Any:
         """The formulas as a data frame."""
         check_is_fitted(self)
-        return self.front_.table()
+        frame = self.front_.table()
+        if self.units_ is not None:
+            frame["units_agree"] = [self._agrees(formula) for formula in self.front_]
+        return frame
 
     def formula(self, index: int | None = None) -> Formula:
         """One of the formulas, the picked one if None."""
@@ -145,7 +165,7 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         """The data frame of formulas with their errors on other rows: `test_loss` and `test_r2`."""
         check_is_fitted(self)
         X, y = validate_data(self, X, y, reset=False, dtype=np.float64, y_numeric=True)
-        frame = self.front_.table()
+        frame = self.equations_
         losses = [float(np.mean((formula(X) - y) ** 2)) for formula in self.front_]
         variance = float(np.var(y))
         frame["test_loss"] = losses
@@ -153,7 +173,17 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         return frame
 
     def __str__(self) -> str:
-        return repr(self) if not hasattr(self, "front_") else f"{self.front_.text(self._selection())}"
+        if not hasattr(self, "front_"):
+            return repr(self)
+        head, *lines = self.front_.text(self._selection()).splitlines()
+        if self.units_ is not None:
+            for n, formula in enumerate(self.front_):
+                lines[n] += "" if self._agrees(formula) else "   (units do not agree)"
+        return "\n".join([head, *lines])
+
+    def _agrees(self, formula: Formula) -> bool:
+        assert self.units_ is not None
+        return agrees(formula.root, *self.units_)
 
     def _selection(self) -> Selection:
         if self.model_selection not in get_args(Selection):
@@ -186,6 +216,17 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
             self.verbose(line)
         elif self.verbose:
             sys.stderr.write(line + "\n")
+
+
+def _dimensions(
+    units: Sequence[str] | None, target: str | None, width: int
+) -> tuple[list[Dimension], Dimension] | None:
+    """Dimensions of inputs and target, None if nobody has named them."""
+    if units is None and target is None:
+        return None
+    if units is None or target is None or isinstance(units, str) or len(units) != width:
+        raise ValueError(f"units must name the unit of each of {width} inputs, and target_unit that of the target.")
+    return [dimension(unit) for unit in units], dimension(target)
 
 
 def _held_out(rows: int, share: float, seed: int) -> Array:

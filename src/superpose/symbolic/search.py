@@ -25,6 +25,10 @@ from superpose.symbolic.waves import wave_formulas
 
 Array = np.ndarray
 
+MOST_ROWS = 4000
+"""Rows that a search looks at."""
+MOST_FITTED = 20_000
+"""Rows that the constants of the best are fitted to."""
 ROWS = 400
 """Rows on which candidates are refitted first."""
 STEPS = 40
@@ -157,7 +161,8 @@ def search(
         max_time: Seconds; what is under way is finished first. Ctrl-C ends the search with what there is.
     """
     began = time.perf_counter()
-    pool = Pool(X, y, began + SHARE * max_time)
+    some, more = (np.sort(np.random.default_rng(job.seed).permutation(len(y))[:n]) for n in (MOST_ROWS, MOST_FITTED))
+    pool = Pool(X[some], y[some], began + SHARE * max_time)
     pool.keep(Constant(float(y.mean())))
     stopped, deadline = "finished", began + max_time
     with threadpool_limits(1):  # matrices are small, and threads wait for each other
@@ -168,7 +173,7 @@ def search(
             stopped, deadline = "interrupted", time.perf_counter() + PATIENCE
         roots = pool.front()
         try:
-            roots.extend(_finished(pool, deadline))
+            roots.extend(_finished(pool, X[more], y[more], deadline))
         except KeyboardInterrupt:
             stopped = "interrupted"
     if not pool.solved:
@@ -216,7 +221,7 @@ def _wild(root: Expression, X: Array, y: Array) -> bool:
     return not bool((np.isfinite(values) & (values > y.min() - reach) & (values < y.max() + reach)).all())
 
 
-def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
+def _finished(pool: Pool, X: Array, y: Array, deadline: float) -> Iterator[Expression]:
     """The best candidates with nice constants, written in a short way."""
     near, simplest, since = pool.near(), LARGEST, 0
     for number, root in enumerate([*near, *reversed(pool.front())]):
@@ -227,11 +232,11 @@ def _finished(pool: Pool, deadline: float) -> Iterator[Expression]:
         outside = normal(root)
         # With constants outside there are fewer, but a sum may show them more than once.
         for way in [outside, root] if complexity(root) < complexity(outside) else [outside]:
-            neat = snapped(way, pool.X, pool.y).root
+            neat = snapped(way, X, y).root
             yield neat
-            short = tidied(neat, pool.X)
+            short = tidied(neat, X)
             if short is not neat:
-                short = snapped(short, pool.X, pool.y).root
+                short = snapped(short, X, y).root
                 yield short
             since = 0 if complexity(short) < simplest else since + 1
             simplest = min(simplest, complexity(short))

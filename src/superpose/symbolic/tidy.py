@@ -61,7 +61,10 @@ def _ways(expression: Any, symbols: Sequence[Any]) -> Iterator[Any]:
         lambda e: _into_powers(sympy.factor_terms(e)),
         lambda e: sympy.factor_terms(_into_powers(e)),
         sympy.together,
-        lambda e: sympy.factor_terms(sympy.expand_mul(sympy.cancel(sympy.together(e)))) if _rational(e) else e,
+        _without_inverse_hyperbolics,
+        lambda e: _into_powers(_without_inverse_hyperbolics(e)),
+        _quotient,
+        lambda e: _quotient(sympy.expand_trig(e)),
         lambda e: sympy.powdenest(sympy.expand_log(e)),
         sympy.logcombine,
     )
@@ -74,6 +77,18 @@ def _ways(expression: Any, symbols: Sequence[Any]) -> Iterator[Any]:
         if written not in seen:
             seen.add(written)
             yield written
+
+
+def _without_inverse_hyperbolics(expression: Any) -> Any:
+    """Areas as logarithms, which exponentials undo: exp(atanh(x)) is sqrt((1 + x) / (1 - x))."""
+    return expression.replace(sympy.atanh, lambda x: (sympy.log(1 + x) - sympy.log(1 - x)) / 2)
+
+
+def _quotient(expression: Any) -> Any:
+    """A rational function as one quotient in lowest terms."""
+    if not _rational(expression):
+        return expression
+    return sympy.factor_terms(sympy.expand_mul(sympy.cancel(sympy.together(expression))))
 
 
 def _rational(expression: Any) -> bool:

@@ -1,7 +1,7 @@
 """Symbolic regression: formulas found again, their size, and real tables; beside gplearn, Operon and pykan.
 
 Part A: seven formulas of KAN papers. B: the hundred equations of the AI-Feynman set with noise on the training targets, judged
-by SRBench's criterion. C: how long the formulas of B are beside the truth. D: real tables, a formula beside gradient boosting.
+by SRBench's criterion. E: twenty harder equations from other books, in the same way. C: how long the formulas of B are beside the truth. D: real tables, a formula beside gradient boosting.
 Every fit is a process of its own with one thread and a time limit. Rows are appended to a file as they come; what is in it
 already is not run again, so that an interrupted run goes on where it stopped. Start with a new file for a new version.
 
@@ -27,7 +27,7 @@ import feynman_equations
 import numpy as np
 import pandas as pd
 import symbolic_judge
-from feynman_equations import EQUATIONS, FEYNMAN, PAPERS
+from feynman_equations import BONUS, EQUATIONS, FEYNMAN, PAPERS
 from report import HERE, Report, options
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import train_test_split
@@ -79,6 +79,8 @@ def _parts(given: argparse.Namespace) -> Iterable[tuple[str, list[str], int, Seq
         yield "A", _some([equation.name for equation in PAPERS], given), given.seeds, (0.0,)
     if "B" in given.part or "C" in given.part:
         yield "B", _some([equation.name for equation in FEYNMAN], given), given.feynman_seeds, given.levels
+    if "E" in given.part:
+        yield "E", _some([equation.name for equation in BONUS], given), given.feynman_seeds, given.levels
     if "D" in given.part:
         names = ["diabetes"] if given.data is None else list(TABLES)
         yield "D", _some(names, given), given.seeds, (0.0,)
@@ -218,7 +220,7 @@ def _append(path: Path | None, row: dict[str, object]) -> None:
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = options(__doc__, seeds=10)
-    parser.add_argument("--part", nargs="+", default=["A", "B", "C", "D"], choices=["A", "B", "C", "D"])
+    parser.add_argument("--part", nargs="+", default=list("ABCDE"), choices=list("ABCDE"))
     parser.add_argument("--feynman-seeds", type=int, default=1, help="seeds of parts B and C (default 1)")
     parser.add_argument("--levels", nargs="+", type=float, default=list(LEVELS), help="noise beside the RMS of y")
     parser.add_argument("--methods", nargs="+", default=["superpose"], choices=METHODS)

@@ -17,20 +17,23 @@ LONGEST = 180
 def write(report: Report, rows: Sequence[Row], given: argparse.Namespace, obstacles: Mapping[str, str]) -> None:
     """The parts that were asked for."""
     _explain(report, rows, given, obstacles)
-    parts = {part: [row for row in rows if row["part"] == part] for part in "ABD"}
+    parts = {part: [row for row in rows if row["part"] == part] for part in "ABDE"}
     if "A" in given.part:
         report.text("## A. Formulas of KAN papers")
         _papers(report, parts["A"])
     if "B" in given.part:
         report.text("## B. The AI-Feynman set")
         _feynman(report, parts["B"])
+    if "E" in given.part:
+        report.text("## E. Twenty harder equations, first looked at when the search was written")
+        _feynman(report, parts["E"])
     if "C" in given.part:
         report.text("## C. Size beside the truth")
         _sizes(report, parts["B"])
     if "D" in given.part:
         report.text("## D. Real tables")
         _real(report, parts["D"])
-    _failures(report, [*parts["A"], *parts["B"]])
+    _failures(report, [*parts["A"], *parts["B"], *parts["E"]])
 
 
 def solved(row: Row) -> bool:

@@ -23,4 +23,4 @@ def test_ctrl_c_in_a_network_ends_the_whole_search(where, monkeypatch):
 
     monkeypatch.setattr(networks, where, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        networks._read(x, x.sum(1), (2, 1), chosen(["x^2"]), 0, 2.0)
+        networks.read_network(x, x.sum(1), (2, 1), chosen(["x^2"]), 0, 2.0)

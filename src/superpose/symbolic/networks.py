@@ -67,8 +67,16 @@ def read_network(
     held = len(x) // 5
     generator = torch.Generator().manual_seed(seed)
     model = KAN(widths, BSpline(INTERVALS), generator=generator).double()
-    fitted = fit(model, x[held:], y[held:], seed=seed, max_time=seconds, sparsity=SPARSITY, starts=STARTS).model
-    assert isinstance(fitted, KAN)
-    pruned = prune(fitted, x[:held], y[:held]).model
+    fitted = fit(model, x[held:], y[held:], seed=seed, max_time=seconds, sparsity=SPARSITY, starts=STARTS)
+    _go_on(fitted.stopped)
+    assert isinstance(fitted.model, KAN)
+    pruned = prune(fitted.model, x[:held], y[:held]).model
     front = formula(pruned, x[held:], y[held:], validation=(x[:held], y[:held]), functions=functions, max_time=seconds)
+    _go_on(front.stopped)
     return [found.root for found in front]
+
+
+def _go_on(stopped: str) -> None:
+    """Fits and fronts keep what they have when they are interrupted; the search that asked for them ends."""
+    if stopped == "interrupted":
+        raise KeyboardInterrupt

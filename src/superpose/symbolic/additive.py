@@ -48,12 +48,21 @@ class Additive:
         """Place of its change of the target among all, the simplest first."""
         return TRANSFORMS.index(self.transform)
 
+    @property
+    def unit(self) -> float:
+        """The most that the target of the data changes with this one."""
+        return float(np.abs(self.view.scale).max())
+
     def curve(self, column: int) -> tuple[Array, Array, Array]:
-        """Points of one of the curves, as dense as the data, and how much each counts."""
+        """Points of one of the curves, as dense as the data, and how much each counts, the most of them one."""
         order = np.argsort(self.view.X[:, column], kind="stable")
         x = self.view.X[order, column]
         part = slice(1 + column * self.degree, 1 + (column + 1) * self.degree)
-        return x, _features(x, self.degree, logarithmic=self.logarithmic) @ self.coef[part], self.view.scale[order] ** 2
+        return (
+            x,
+            _features(x, self.degree, logarithmic=self.logarithmic) @ self.coef[part],
+            (self.view.scale[order] / self.unit) ** 2,
+        )
 
 
 def additives(view: View) -> list[Additive]:
@@ -101,7 +110,7 @@ def _options(found: Additive, column: int, functions: tuple[Function, ...], near
     if x[0] > 0 and x[-1] > 4 * x[0] and found.view.inputs == 1:  # waves of a logarithm, and powers of it
         few = [each for each in functions if each.period or each.swallows == "scale"]
         close += [(match, apply("log", root)) for match in matches(np.log(x), f, few, weight=weight)]
-    size = float(np.sqrt(np.mean(weight * (f - np.average(f, weights=weight)) ** 2)))
+    size = found.unit * float(np.sqrt(np.mean(weight * (f - np.average(f, weights=weight)) ** 2)))
     # Below what the curve itself is known to, only simplicity counts.
     floor = near * np.sqrt(found.degree / len(x)) / max(size, 1e-300)
     options: list[Option] = [(_cost(match, floor), match, root) for match, root in close if match.error < FAR]

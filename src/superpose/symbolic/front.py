@@ -23,6 +23,8 @@ DIGITS = 5
 """Significant digits that are shown; a formula keeps all of them."""
 SHOWN = 80
 """Characters of a formula that is not the chosen one in a printed table."""
+PRICE = 3.0
+"""Rows' share of the error that a node has to be worth: minus twice the logarithm of its chance among some five."""
 WORST = 1.5
 """How much more than the lowest error that of a chosen formula may be, whatever chance explains; PySR's number."""
 
@@ -270,12 +272,12 @@ class Front:
     def _by_chance(self, n: int, lowest: int) -> bool:
         """Whether chance explains that a formula is worse: on held-out rows, and on all, which tell finer differences.
 
-        A constant that is fitted lowers the error of the rows it is fitted to by about a row's share of the noise, and
-        makes that of others as much worse.
+        A search looks at many formulas, of which the long ones are many, so that some fit the noise. A longer formula has
+        to pay `PRICE` rows' share of the error for every node, on the rows that it was fitted to and chosen by.
         """
         held, fitted = (squares[n] - squares[lowest] for squares in (self.squares, self.fitted_squares))
         level = self._floored(self.formulas[lowest])
-        fairer = 2 * level * (self.formulas[lowest].free - self.formulas[n].free)
+        fairer = PRICE * level * (self.formulas[lowest].complexity - self.formulas[n].complexity)
         every = np.concatenate([held, fitted])
         return all(
             float(apart.sum()) - extra <= 2 * math.sqrt(len(apart)) * float(apart.std()) + len(apart) * self.noise

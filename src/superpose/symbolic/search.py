@@ -165,7 +165,8 @@ def search(
     pool = Pool(X[some], y[some], began + SHARE * max_time)
     pool.keep(Constant(float(y.mean())))
     stopped, deadline = "finished", began + max_time
-    with threadpool_limits(1):  # matrices are small, and threads wait for each other
+    # Matrices are small, and threads wait for each other. Candidates may be anything; what is not finite is refused.
+    with threadpool_limits(1), np.errstate(all="ignore"):
         try:
             _explore(pool, job)
             stopped = "finished" if pool.explained or not pool.late else "time"

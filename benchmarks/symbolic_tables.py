@@ -25,7 +25,7 @@ def write(report: Report, rows: Sequence[Row], given: argparse.Namespace, obstac
         report.text("## B. The AI-Feynman set")
         _feynman(report, parts["B"])
     if "E" in given.part:
-        report.text("## E. Twenty harder equations, first looked at when the search was written")
+        report.text("## E. Twenty harder equations, not looked at before the search was written")
         _feynman(report, parts["E"])
     if "C" in given.part:
         report.text("## C. Size beside the truth")

@@ -61,7 +61,7 @@ clean:
 	rm -rf .venv dist build src/superpose/libsuperpose.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/.dev: .venv/.run
-	$(INSTALL) --group dev
+	$(INSTALL) --editable ".[cli,plot,vision,data]" --group dev
 	@touch $@
 
 # The installation has compiled the kernels already, and what has not changed since is not compiled again.

@@ -55,7 +55,11 @@ def transformed(*tensors: torch.Tensor | None) -> str | None:
 Obstacle = Callable[..., str | None]
 """Why an implementation cannot take these arguments, or None if it can."""
 
-IMPLEMENTATIONS = {"bspline_linear": ("native", "plain", "reference"), "networks": ("native", "reference")}
+IMPLEMENTATIONS = {
+    "bspline_linear": ("native", "plain", "reference"),
+    "networks": ("native", "reference"),
+    "rational": ("reference",),
+}
 """The implementations of every operation, best first."""
 
 _forced: dict[str, str] = {}

@@ -4,12 +4,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from superpose._select import Obstacle, choose
-from superpose.ops.rational import reference
+from superpose.ops.rational import native, reference, traced  # noqa: F401 - traced enters its operations
+from superpose.ops.rational.function import Kernel, call
 from superpose.ops.rational.reference import FORMS as FORMS
 from superpose.ops.rational.reference import groups_of as groups_of
 
-CANDIDATES: dict[str, Obstacle] = {"reference": lambda *args: None}
-CALLS = {"reference": reference.rational}
+KERNELS: dict[str, Kernel] = {"native": native}
+"""The implementations beside the reference, best first."""
+CANDIDATES: dict[str, Obstacle] = {name: kernel.obstacle for name, kernel in KERNELS.items()}
+CANDIDATES["reference"] = reference.obstacle
 
 
 def rational(
@@ -47,10 +50,14 @@ def rational(
     """
     _check(x, numerator, denominator, form, axis)
     args = x, numerator, denominator, form, axis % x.ndim
-    return CALLS[choose("rational", CANDIDATES, *args)](*args)
+    chosen = choose("rational", CANDIDATES, *args)
+    return reference.rational(*args) if chosen == "reference" else call(KERNELS[chosen], *args)
 
 
 def _check(x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int) -> None:
+    for name, tensor in (("x", x), ("numerator", numerator), ("denominator", denominator)):
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} must hold floating-point numbers, got {tensor.dtype}; convert it, as by .float().")
     if form not in FORMS:
         raise ValueError(f"form is {form!r}; choose one of {', '.join(FORMS)}.")
     if not -x.ndim <= axis < x.ndim:

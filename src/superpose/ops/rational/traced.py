@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from superpose.ops.rational import native
+from superpose.ops.rational import linear, native
 from superpose.ops.rational.function import Kernel
 
 KERNELS: dict[str, Kernel] = {"cpu": native}
@@ -45,15 +45,43 @@ def _(
     ]
 
 
+@torch.library.custom_op("superpose::rational_linear", mutates_args=())
+def traced_linear(
+    x: Tensor, numerator: Tensor, denominator: Tensor, weight: Tensor, bias: Tensor | None, form: str
+) -> Tensor:
+    """The values with a linear map after them, in one operation so that a graph keeps nothing between the two."""
+    return linear.forward(KERNELS[x.device.type], x, numerator, denominator, weight, bias, form)
+
+
+@traced_linear.register_fake
+def _(x: Tensor, numerator: Tensor, denominator: Tensor, weight: Tensor, bias: Tensor | None, form: str) -> Tensor:
+    return weight.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+def _slopes(grad: Tensor, *args: Any) -> list[Tensor | None]:
+    *rest, needed = args
+    grads = traced_backward(grad, *rest, list(needed))
+    return [each if need else None for each, need in zip(grads, needed, strict=True)]
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     *tensors, ctx.form, ctx.axis = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _derive(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    needed = list(ctx.needs_input_grad[:3])
-    grads = traced_backward(grad, *ctx.saved_tensors, ctx.form, ctx.axis, needed)
-    return *(each if need else None for each, need in zip(grads, needed, strict=True)), None, None
+    return *_slopes(grad, *ctx.saved_tensors, ctx.form, ctx.axis, ctx.needs_input_grad[:3]), None, None
+
+
+def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.form = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _derive_linear(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    needed = ctx.needs_input_grad[:5]
+    return *linear.gradients(traced_rational, _slopes, grad, ctx.saved_tensors, ctx.form, needed), None
 
 
 traced_rational.register_autograd(_derive, setup_context=_save)
+traced_linear.register_autograd(_derive_linear, setup_context=_save_linear)

@@ -36,7 +36,7 @@ class Launch:
 
 
 FORWARD = Launch(256, 4, 8)
-BACKWARD = Launch(128, 4, 6)
+BACKWARD = Launch(128, 4, 7)
 SUM_BLOCK = 1024
 
 
@@ -164,7 +164,7 @@ class _Job:
         self.programs = _programs(vectors, self.period, launch, _multiprocessors(x.device))
         self.threads = self.programs * launch.threads
         self.long = vectors + self.threads >= 2**31
-        self.coefficients = numerator.contiguous(), denominator.contiguous()
+        self.coefficients = numerator.resolve_neg().contiguous(), denominator.resolve_neg().contiguous()
         self.places = self.period, inner, channels, *rows
         self.numbers = vectors, *self.places
         self.degrees = numerator.shape[1] - 1, denominator.shape[1]
@@ -184,6 +184,7 @@ class _Job:
             "FAST": self.wide is torch.float32 and not INTERPRETED,
             "INDEX": tl.int64 if self.long else tl.int32,
             "num_warps": self.launch.warps,
+            "enable_fp_fusion": True,
         }
 
     def add(self, sums: Tensor, da: Tensor, db: Tensor, counted: int) -> None:
@@ -191,7 +192,7 @@ class _Job:
         constants = self.constants()
         self.kernels.sum_kernel[max(self.places[3:]), len(sums)](
             sums, self.coefficients[1], da, db, self.threads, *self.places, counted,
-            N=self.degrees[1], SUM_ABS=self.sum_abs, V=self.width, BLOCK=SUM_BLOCK, WIDE=constants["WIDE"],
+            N=self.degrees[1], SUM_ABS=self.sum_abs, V=self.width, BLOCK=SUM_BLOCK, WIDE=constants["WIDE"], enable_fp_fusion=True,
         )  # fmt: skip
 
     def device(self) -> AbstractContextManager[Any]:
@@ -201,14 +202,20 @@ class _Job:
 
 def _dense(x: Tensor) -> Tensor:
     """X itself if it fills a run of memory in any order of its axes, or else a copy that does."""
+    if x.is_contiguous() and not x.is_neg():
+        return x
     return _laid_out_as(torch.empty_like(x, device="meta"), x)
 
 
 def _laid_out_as(like: Tensor, x: Tensor) -> Tensor:
-    wanted = [stride for stride, size in zip(like.stride(), like.shape, strict=True) if size > 1]
-    if wanted == [stride for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1]:
+    if not x.is_neg() and _strides(x) == _strides(like):
         return x
     return torch.empty_like(like, device=x.device).copy_(x)
+
+
+def _strides(x: Tensor) -> list[int]:
+    """Of the axes that are longer than one; those of the others mean nothing."""
+    return [stride for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1]
 
 
 @lru_cache(maxsize=1024)

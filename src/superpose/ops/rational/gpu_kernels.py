@@ -108,23 +108,30 @@ def forward_kernel(
 
 
 @triton.jit
-def _add_moments(sums, x, u, t, ts, M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr,
+def _columns(x, THREADS: tl.constexpr, V: tl.constexpr):
+    """The numbers of every thread's vector, one by one: registers get other names, nothing moves."""
+    columns = (tl.reshape(x, [THREADS]),) if V == 1 else ()
+    if V > 1:
+        even, odd = tl.split(tl.reshape(x, [THREADS, V // 2, 2]))
+        columns = _columns(even, THREADS, V // 2) + _columns(odd, THREADS, V // 2)
+    return columns
+
+
+@triton.jit
+def _add_moments(sums, x, u, t, M: tl.constexpr, N: tl.constexpr, ABS: tl.constexpr,
                  NEED_A: tl.constexpr, NEED_B: tl.constexpr):  # fmt: skip
     """Add the products with the powers of x: of u for the numerator, of t for the denominator."""
     added = ()
+    power = x
     if NEED_A:
-        weighted = u
-        added = added + (sums[0] + tl.sum(weighted, 1),)  # noqa: RUF005
-        power = x
+        added = added + (sums[0] + u,)  # noqa: RUF005
         for i in tl.static_range(1, M + 1):
-            added = added + (sums[i] + tl.sum(u * power, 1),)  # noqa: RUF005
+            added = added + (sums[i] + u * power,)  # noqa: RUF005
             power = power * x
+    power = x
     if NEED_B:
-        power = x
-        for j in tl.static_range(1, N + 1):
-            # |x|^j is x^j for even j, and for odd ones the sign is in ts.
-            product = (t if SUM_ABS and j % 2 == 0 else ts) * power
-            added = added + (sums[(M + 1 if NEED_A else 0) + j - 1] + tl.sum(product, 1),)  # noqa: RUF005
+        for j in tl.static_range(N):
+            added = added + (sums[(M + 1 if NEED_A else 0) + j] + t * (tl.abs(power) if ABS else power),)  # noqa: RUF005
             power = power * x
     return added
 
@@ -168,7 +175,12 @@ def backward_kernel(
             if N > 0:
                 dx -= ts * _slope(tl.abs(x) if SUM_ABS else x, b, 1, N)
             tl.store(dx_pointer + place, dx.to(dx_pointer.dtype.element_ty), mask=here)
-        sums = _add_moments(sums, x, u, t, ts, M, N, SUM_ABS, NEED_A, NEED_B)
+        if COUNT > 0:
+            xs = _columns(x, THREADS, V)
+            us = _columns(u, THREADS, V)
+            tss = _columns(t if SUM_ABS else ts, THREADS, V)
+            for k in tl.static_range(V):
+                sums = _add_moments(sums, xs[k], us[k], tss[k], M, N, SUM_ABS, NEED_A, NEED_B)
     threads = tl.num_programs(0).to(tl.int64) * THREADS
     for k in tl.static_range(COUNT):
         tl.store(sums_pointer + k * threads + first, sums[k])

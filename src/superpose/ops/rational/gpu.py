@@ -35,9 +35,11 @@ class Launch:
     programs: int
 
 
-FORWARD = Launch(256, 4, 8)
-BACKWARD = Launch(128, 4, 7)
-SUM_BLOCK = 1024
+FORWARD = Launch(128, 4, 16)
+SLOPES = Launch(128, 4, 12)
+SUMS = Launch(128, 4, 7)
+PART = 2048
+"""Sums of threads that a program adds at once."""
 
 
 def obstacle(x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int) -> str | None:
@@ -124,7 +126,7 @@ def _backward(
     da = make(numerator, memory_format=torch.contiguous_format) if need_a else None
     db = make(denominator, memory_format=torch.contiguous_format) if need_b else None
     if x.numel() and any(needed):
-        job = _Job(x, numerator, denominator, form, axis, BACKWARD)
+        job = _Job(x, numerator, denominator, form, axis, SUMS if need_a or need_b else SLOPES)
         counted, others = numerator.shape[1] * need_a, denominator.shape[1] * need_b
         sums = x.new_empty(counted + others, job.threads, dtype=job.wide) if counted + others else x
         with job.device():
@@ -165,8 +167,8 @@ class _Job:
         self.threads = self.programs * launch.threads
         self.long = vectors + self.threads >= 2**31
         self.coefficients = numerator.resolve_neg().contiguous(), denominator.resolve_neg().contiguous()
-        self.places = self.period, inner, channels, *rows
-        self.numbers = vectors, *self.places
+        self.rows, self.places = rows, (self.period, inner, channels)
+        self.numbers = vectors, *self.places, *rows
         self.degrees = numerator.shape[1] - 1, denominator.shape[1]
         self.sum_abs = form == "sum_abs"
         self.kernels: Any = import_module("superpose.ops.rational.gpu_kernels")
@@ -188,11 +190,19 @@ class _Job:
         }
 
     def add(self, sums: Tensor, da: Tensor, db: Tensor, counted: int) -> None:
-        """Add the sums of the threads."""
-        constants = self.constants()
-        self.kernels.sum_kernel[max(self.places[3:]), len(sums)](
-            sums, self.coefficients[1], da, db, self.threads, *self.places, counted,
-            N=self.degrees[1], SUM_ABS=self.sum_abs, V=self.width, BLOCK=SUM_BLOCK, WIDE=constants["WIDE"], enable_fp_fusion=True,
+        """Add the sums of the threads, in two steps so that the whole device takes part."""
+        constants = {"V": self.width, "WIDE": self.constants()["WIDE"], "enable_fp_fusion": True}
+        groups = max(self.rows)
+        block = min(1 << (ceil(self.period / groups) - 1).bit_length(), PART)
+        periods = PART // block
+        parts = -(-self.threads // (self.period * periods))
+        found = sums.new_empty(len(sums), groups, parts)
+        self.kernels.part_kernel[groups, len(sums), parts](
+            sums, found, self.threads, *self.places, groups, PERIODS=periods, BLOCK=block, **constants
+        )
+        self.kernels.sum_kernel[groups, len(sums)](
+            found, self.coefficients[1], da, db, parts, groups, *self.rows, counted,
+            N=self.degrees[1], SUM_ABS=self.sum_abs, BLOCK=256, WIDE=constants["WIDE"], enable_fp_fusion=True,
         )  # fmt: skip
 
     def device(self) -> AbstractContextManager[Any]:

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 RUNTIME = [
-    "vectors", "period", "inner", "channels", "numerators", "denominators", "threads", "counted",
+    "vectors", "period", "inner", "channels", "numerators", "denominators", "threads", "counted", "groups", "parts",
 ]  # fmt: skip
 """Numbers that no kernel is compiled anew for."""
 
@@ -92,7 +92,7 @@ def forward_kernel(
     M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, THREADS: tl.constexpr,
     WIDE: tl.constexpr, FAST: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
-    """y = F(x)."""
+    """Values."""
     first = tl.program_id(0).to(INDEX) * THREADS + tl.arange(0, THREADS)
     lanes = tl.arange(0, V)[None, :]
     a, b = _group_coefficients(
@@ -187,28 +187,44 @@ def backward_kernel(
 
 
 @triton.jit(do_not_specialize=RUNTIME)
-def sum_kernel(
-    sums_pointer, b_pointer, da_pointer, db_pointer, threads, period, inner, channels, numerators, denominators, counted,
-    N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
+def part_kernel(
+    sums_pointer, parts_pointer, threads, period, inner, channels, groups,
+    V: tl.constexpr, PERIODS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """One derivative: the sum over all threads that own vectors of its channels, in a fixed order.
+    """One sum of one group over the threads of some periods."""
+    group, k, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    # Channel c has group c * groups // channels.
+    low = (group.to(tl.int64) * channels + groups - 1) // groups * inner // V
+    high = ((group + 1).to(tl.int64) * channels + groups - 1) // groups * inner // V
+    rows = (part.to(tl.int64) * PERIODS + tl.arange(0, PERIODS))[:, None] * period
+    sums_pointer += k.to(tl.int64) * threads
+    total = tl.zeros([PERIODS, BLOCK], WIDE)
+    for start in range(low, high, BLOCK):
+        vectors = (start + tl.arange(0, BLOCK))[None, :]
+        here = (vectors < high) & (rows + vectors < threads)
+        total += tl.load(sums_pointer + rows + vectors, mask=here, other=0.0)
+    place = (k.to(tl.int64) * groups + group) * tl.num_programs(2) + part
+    tl.store(parts_pointer + place, tl.sum(total))
+
+
+@triton.jit(do_not_specialize=RUNTIME)
+def sum_kernel(
+    parts_pointer, b_pointer, da_pointer, db_pointer, parts, groups, numerators, denominators, counted,
+    N: tl.constexpr, SUM_ABS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """One derivative, of the parts of its group, or of all groups where these share a row.
 
     The first `counted` sums are those of the numerator's coefficients, the others those of the denominator's.
     """
     row, k = tl.program_id(0), tl.program_id(1)
     rows = tl.where(k < counted, numerators, denominators)
     if row < rows:
-        # Channel c has row c * rows // channels.
-        low = (row.to(tl.int64) * channels + rows - 1) // rows * inner // V
-        high = ((row + 1).to(tl.int64) * channels + rows - 1) // rows * inner // V
-        width = high - low
-        count = (threads + period - 1) // period * width
+        count = (groups // rows).to(tl.int64) * parts
+        parts_pointer += k.to(tl.int64) * groups * parts + row * count
         total = tl.zeros([BLOCK], WIDE)
         for start in range(0, count, BLOCK):
-            each = start + tl.arange(0, BLOCK)
-            thread = each // width * period + low + each % width
-            owned = (each < count) & (thread < threads)
-            total += tl.load(sums_pointer + k.to(tl.int64) * threads + thread, mask=owned, other=0.0)
+            part = start + tl.arange(0, BLOCK)
+            total += tl.load(parts_pointer + part, mask=part < count, other=0.0)
         value = 0.25 * tl.sum(total)
         if k < counted:
             tl.store(da_pointer + row * counted + k, value)

@@ -92,7 +92,7 @@ def forward_kernel(
     M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, THREADS: tl.constexpr,
     WIDE: tl.constexpr, FAST: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
-    """y = F(x)."""
+    """Y = F(x)."""
     first = tl.program_id(0).to(INDEX) * THREADS + tl.arange(0, THREADS)
     lanes = tl.arange(0, V)[None, :]
     a, b = _group_coefficients(

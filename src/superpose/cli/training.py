@@ -17,22 +17,25 @@ EXAMPLE = "for example --data.root FOLDER, --task.model NAME, --optimization.lr 
 
 def train(arguments: Sequence[str]) -> None:
     """Train as a configuration says."""
-    with terminal(stderr=True).status("starting ..."):  # PyTorch, Lightning and timm take seconds
-        from superpose.train import run
-        from superpose.train.config import find_config, recipes
+    from superpose.train import recipes
+
     ours = ArgumentParser(add_help=False, allow_abbrev=False)
     ours.add_argument("--resume", type=Path)
     ours.add_argument("--recipes", action="store_true")
     config, rest = _divide(arguments)
     chosen, rest = ours.parse_known_args(rest)
-    console = terminal()
     if chosen.recipes:
-        print(*recipes(), sep="\n")
+        print(*recipes.names(), sep="\n")
         return
-    if config is None and chosen.resume is not None:
-        config = str(chosen.resume / run.CONFIG)
+    if chosen.resume is not None:
+        config = config or str(chosen.resume / "config.yaml")
+    given = ["--config", str(recipes.find(config))] if config else []
+    with terminal(stderr=True).status("starting ..."):  # PyTorch, Lightning and timm take seconds
+        from superpose.train import run
     reader = _reader(TRAIN)
-    settings = reader.parse_args([*(["--config", find_config(config)] if config else []), *rest])
+    settings = reader.parse_args([*given, *rest])
+    console = terminal()
+    console.quiet = not run.is_first()
     try:
         folder = run.train(reader, settings, console, chosen.resume)
     except KeyboardInterrupt:

@@ -1,8 +1,6 @@
 """The configuration of a run: YAML and overrides, checked against the types of what they make."""
 
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -12,8 +10,6 @@ from superpose.data.chance import seeded
 from superpose.train.data import Data
 from superpose.train.module import Optimization
 from superpose.train.task import Task
-
-RECIPES = files("superpose.train") / "recipes"
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Machine:
     devices: int | Literal["auto"] = "auto"
     nodes: int = 1
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
-    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
     accumulate: int = 1
     compile: bool = False
 
@@ -73,7 +69,7 @@ def parser(**options: Any) -> ArgumentParser:
     """What reads configurations."""
     import superpose.train.classification  # noqa: F401  so that its name is known
 
-    made = ArgumentParser(exit_on_error=True, **options)
+    made = ArgumentParser(**options)
     made.add_argument("--config", action="config", help="YAML file, or the name of a recipe")
     made.add_subclass_arguments(Task, "task", help="what is learned", required=True)
     made.add_subclass_arguments(Data, "data", help="from what", required=True)
@@ -92,21 +88,3 @@ def build(reader: ArgumentParser, chosen: Namespace) -> Config:
         made = reader.instantiate_classes(chosen)
     names = ("task", "data", "optimization", "machine", "records", "callbacks", "seed")
     return Config(**{name: made[name] for name in names})
-
-
-def recipes() -> list[str]:
-    """Names of the configurations that come with superpose."""
-    return sorted(path.name.removesuffix(".yaml") for path in RECIPES.iterdir() if path.name.endswith(".yaml"))
-
-
-def find_config(name: str) -> str:
-    """The file of that path, or the recipe of that name.
-
-    Raises:
-        ValueError: If there is neither.
-    """
-    if Path(name).is_file():
-        return name
-    if name in recipes():
-        return str(RECIPES / f"{name}.yaml")
-    raise ValueError(f"there is no file {name}, and the recipes are {', '.join(recipes())}.")

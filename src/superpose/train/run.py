@@ -18,7 +18,6 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -30,7 +29,7 @@ from superpose.train.config import Config, Machine, build
 from superpose.train.module import Training
 from superpose.train.progress import Bar, Lines
 from superpose.train.sharding import ShardedTraining, sharded
-from superpose.train.table import MetricsTable
+from superpose.train.table import Curves, MetricsTable
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.csv"
 PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "numpy")
@@ -63,7 +62,7 @@ def train(reader: ArgumentParser, chosen: Namespace, console: Console, resume: P
     step = 0 if resume is None else steps_done(resume)
     with quiet():
         trainer, module = assemble(config, folder, console, step)
-    if rank_zero_only.rank == 0:
+    if is_first():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / CONFIG, text.encode())
         write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
@@ -93,15 +92,18 @@ def assemble(config: Config, folder: Path, console: Console, step: int = 0) -> t
         *config.callbacks,
     ]
     if o.ema is not None:
-        if machine.strategy == "fsdp2":
-            raise ValueError("averaged weights (optimization.ema) cannot be sharded; take machine.strategy ddp.")
+        if machine.strategy == "fsdp2" or machine.precision == "64-true":
+            raise ValueError(
+                f"averaged weights (optimization.ema) are neither sharded nor of double precision; change machine.strategy "
+                f"{machine.strategy} or machine.precision {machine.precision}."
+            )
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(o.ema)))
     if machine.compile:
         config.task.model.compile()
     trainer = Trainer(
         max_epochs=o.epochs,
         gradient_clip_val=o.clip,
-        logger=[MetricsTable(folder / METRICS, step), TensorBoardLogger(str(folder), name="", version="")],
+        logger=[MetricsTable(folder / METRICS, step), Curves(str(folder), name="", version="")],
         callbacks=callbacks,
         enable_progress_bar=console.is_terminal,
         **placed(machine),
@@ -125,6 +127,11 @@ def placed(machine: Machine) -> dict[str, Any]:
         "num_sanity_val_steps": 0,
         "log_every_n_steps": 1,  # `Training` logs by itself
     }
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and talks."""
+    return rank_zero_only.rank == 0
 
 
 def new_folder(config: Config, text: str) -> Path:
@@ -162,13 +169,15 @@ def environment() -> dict[str, Any]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave out what Lightning says about things that are meant to be so."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.WARNING)
+    logs = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for message in HARMLESS:
                 warnings.filterwarnings("ignore", message)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -1,12 +1,14 @@
 """The configuration of a run: YAML and overrides, checked against the types of what they make."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback
 
 from superpose.data.chance import seeded
+from superpose.train import classification as classification  # so that the name of its task is known
 from superpose.train.data import Data
 from superpose.train.module import Optimization
 from superpose.train.task import Task
@@ -54,7 +56,7 @@ class Records:
 
 @dataclass
 class Config:
-    """All there is to say about a run."""
+    """All there is to say about a run, and as text what makes it anew."""
 
     task: Task
     data: Data
@@ -63,14 +65,13 @@ class Config:
     records: Records
     callbacks: list[Callback]
     seed: int
+    text: str
 
 
 def parser(**options: Any) -> ArgumentParser:
     """What reads configurations."""
-    import superpose.train.classification  # noqa: F401  so that its name is known
-
-    made = ArgumentParser(**options)
-    made.add_argument("--config", action="config", help="YAML file, or the name of a recipe")
+    made = ArgumentParser(allow_abbrev=False, **options)
+    made.add_argument("--config", action="config", help="YAML file")
     made.add_subclass_arguments(Task, "task", help="what is learned", required=True)
     made.add_subclass_arguments(Data, "data", help="from what", required=True)
     made.add_class_arguments(Optimization, "optimization")
@@ -82,9 +83,22 @@ def parser(**options: Any) -> ArgumentParser:
     return made
 
 
-def build(reader: ArgumentParser, chosen: Namespace) -> Config:
-    """The objects that a configuration describes; the first weights depend on its seed alone."""
+def read(arguments: Sequence[str], **options: Any) -> Config:
+    """The configuration that arguments such as `--config FILE --seed 3` describe.
+
+    The first weights depend on the seed alone.
+
+    Args:
+        arguments: What would stand on the command line.
+        **options: Arguments of the parser, such as its name in messages.
+
+    Raises:
+        ValueError: If an object cannot be made of its arguments.
+        SystemExit: If there are no such options, or their values are of the wrong type.
+    """
+    reader = parser(**options)
+    chosen = reader.parse_args(list(arguments))
     with seeded(chosen.seed):
         made = reader.instantiate_classes(chosen)
     names = ("task", "data", "optimization", "machine", "records", "callbacks", "seed")
-    return Config(**{name: made[name] for name in names})
+    return Config(**{name: made[name] for name in names}, text=reader.dump(chosen))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
@@ -25,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 import superpose
 from superpose.storage import write_whole
 from superpose.train.checkpoints import LAST, Files, SaveBest, SaveLast
-from superpose.train.config import Config, Machine, build
+from superpose.train.config import Config, Machine
 from superpose.train.module import Training
 from superpose.train.progress import Bar, Lines
 from superpose.train.sharding import ShardedTraining, sharded
@@ -41,12 +40,11 @@ HARMLESS = (
 """Warnings of Lightning about what is meant to be so."""
 
 
-def train(reader: ArgumentParser, chosen: Namespace, console: Console, resume: Path | None = None) -> Path:
+def train(config: Config, console: Console, resume: Path | None = None) -> Path:
     """Do what a configuration says, or go on with it.
 
     Args:
-        reader: What has read the configuration.
-        chosen: The configuration.
+        config: The configuration.
         console: Where to tell how it goes.
         resume: Folder of a run to go on with.
 
@@ -57,14 +55,13 @@ def train(reader: ArgumentParser, chosen: Namespace, console: Console, resume: P
         ValueError: If the configuration cannot work, or there is no checkpoint to go on from.
         KeyboardInterrupt: If it was interrupted; what has been saved is complete.
     """
-    config, text = build(reader, chosen), reader.dump(chosen)
-    folder = new_folder(config, text) if resume is None else resume
+    folder = new_folder(config) if resume is None else resume
     step = 0 if resume is None else steps_done(resume)
     with quiet():
         trainer, module = assemble(config, folder, console, step)
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG, text.encode())
+        write_whole(folder / CONFIG, config.text.encode())
         write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
         console.print(f"{'Going on with' if resume else 'Writing to'} {folder}", soft_wrap=True)
     checkpoint = None if resume is None else folder / LAST
@@ -74,9 +71,10 @@ def train(reader: ArgumentParser, chosen: Namespace, console: Console, resume: P
             trainer.fit(module, datamodule=config.data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
         signal.signal(signal.SIGINT, on_interrupt)
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
+        if not trainer.interrupted:
+            raise
+        console.print(f"\nInterrupted. Go on with:\n  superpose train --resume {folder}", soft_wrap=True)
+        raise KeyboardInterrupt from None
     return folder
 
 
@@ -134,10 +132,14 @@ def is_first() -> bool:
     return rank_zero_only.rank == 0
 
 
-def new_folder(config: Config, text: str) -> Path:
+def new_folder(config: Config) -> Path:
     """Where a new run goes: named by the time and the configuration."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    return Path(config.records.folder) / config.records.name / f"{now}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return (
+        Path(config.records.folder)
+        / config.records.name
+        / f"{now}-{hashlib.sha256(config.text.encode()).hexdigest()[:8]}"
+    )
 
 
 def steps_done(folder: Path) -> int:

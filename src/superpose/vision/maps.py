@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -37,20 +38,20 @@ class FeatureMaps(nn.Module):
 
     def __init__(self, model: nn.Module, indices: Sequence[int]) -> None:
         super().__init__()
-        info = getattr(model, "feature_info", None)
+        info: Any = getattr(model, "feature_info", None)
         if info is None:
             raise TypeError(
                 f"the backbone must be a network of timm that gives feature maps, got {type(model).__name__}; "
                 "timm.create_model(name) makes one, or timm.create_model(name, features_only=True)."
             )
-        self.model = copy.deepcopy(model)
+        self.model: Any = copy.deepcopy(model)
         self.indices: list[int] | None = None
         if isinstance(info, list):
             self.indices = _within(indices, len(info))
             self.channels = tuple(info[index]["num_chs"] for index in self.indices)
             self.strides = tuple(info[index]["reduction"] for index in self.indices)
-            if hasattr(self.model, "prune_intermediate_layers"):
-                self.model.prune_intermediate_layers(self.indices, prune_norm=True)
+            if prune := getattr(self.model, "prune_intermediate_layers", None):
+                prune(self.indices, prune_norm=True)
         else:
             self.channels, self.strides = tuple(info.channels()), tuple(info.reduction())
         if len(self.channels) != len(indices):

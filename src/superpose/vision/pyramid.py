@@ -131,7 +131,7 @@ def _level(dim: int, channels: int, scale: float) -> nn.Sequential:
             resize = [nn.MaxPool2d(2, 2)]
         case _:
             raise ValueError(f"a level has scale 4, 2, 1 or 0.5, got {scale}.")
-    width = {4: dim // 4, 2: dim // 2}.get(scale, dim)
+    width = dim // max(1, int(scale))
     return nn.Sequential(
         *resize,
         nn.Conv2d(width, channels, 1, bias=False),

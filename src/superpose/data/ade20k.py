@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from superpose.data.batches import IGNORED, collate_padded
+from superpose.data.batches import IGNORED, collate_alike
 from superpose.data.pictures import read_colours, read_numbers
 
 LAYOUT = (
@@ -35,7 +35,7 @@ class ADE20K(Dataset):
         ValueError: If a folder is empty, an image and a map have no counterpart, or a map is of another size.
     """
 
-    collate = staticmethod(collate_padded)
+    collate = staticmethod(collate_alike)
 
     def __init__(
         self,

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 IGNORED = 255
 """The class of pixels that count for nothing."""
@@ -23,29 +22,22 @@ def collate_lists(items: Iterable[tuple[Tensor, Any]]) -> tuple[list[Tensor], li
     return list(images), list(targets)
 
 
-def collate_padded(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Images and maps of classes in one tensor each, padded below and on the right with zeros and ignored pixels.
+def collate_alike(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Any, Any]:
+    """Images and maps of classes in one tensor each, or in lists if they differ in size.
+
+    They are not padded to one size, as what a transformer makes of an image would depend on its neighbours in the batch.
 
     Args:
         items: Images (3, height, width) and maps (height, width).
 
-    Raises:
-        ValueError: If one of several images is not of its map's size, so that padding would shift the two.
-
     Example:
-        >>> images, classes = collate_padded([(torch.zeros(3, h, 2), torch.zeros(h, 2).long()) for h in (1, 2)])
-        >>> images.shape, classes.tolist()
-        (torch.Size([2, 3, 2, 2]), [[[0, 0], [255, 255]], [[0, 0], [0, 0]]])
+        >>> images, classes = collate_alike([(torch.zeros(3, 4, 5), torch.zeros(4, 5)) for _ in range(2)])
+        >>> images.shape, classes.shape
+        (torch.Size([2, 3, 4, 5]), torch.Size([2, 4, 5]))
+        >>> images, classes = collate_alike([(torch.zeros(3, h, 5), torch.zeros(h, 5)) for h in (4, 6)])
+        >>> [tuple(image.shape) for image in images]
+        [(3, 4, 5), (3, 6, 5)]
     """
-    for image, classes in items:
-        if len(items) > 1 and image.shape[-2:] != classes.shape[-2:]:
-            raise ValueError(
-                f"an image of {tuple(image.shape[-2:])} and its map of {tuple(classes.shape[-2:])} pixels cannot be "
-                "padded together with others; take batches of one, or resize both."
-            )
-    return _stacked([image for image, _ in items], 0), _stacked([classes for _, classes in items], IGNORED)
-
-
-def _stacked(tensors: list[Tensor], fill: int) -> Tensor:
-    height, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (-2, -1))
-    return torch.stack([F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]), value=fill) for x in tensors])
+    images, classes = collate_lists(items)
+    alike = all(len({tensor.shape for tensor in tensors}) == 1 for tensors in (images, classes))
+    return (torch.stack(images), torch.stack(classes)) if alike else (images, classes)

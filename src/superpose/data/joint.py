@@ -1,13 +1,17 @@
 """Transforms of images together with their boxes, masks or maps of classes: those of torchvision, put in order."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from superpose.data.batches import IGNORED
+from superpose.data.chance import seeded
+from superpose.data.order import Key
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet."""
@@ -87,6 +91,30 @@ def segmentation_transforms(
             *finish,
         ]
     )
+
+
+class JointViews(Dataset[tuple[Tensor, Any]]):
+    """Some of the items of a data set, each through transforms whose randomness depends on seed, epoch and index alone.
+
+    Args:
+        dataset: Items of an image and what belongs to it, by index, and `collate`, which makes a batch of a list of them.
+        indices: Which of them.
+        transforms: Joint transforms, which may draw from the global random states.
+        seed: Chooses all that they leave to chance.
+    """
+
+    def __init__(self, dataset: Any, indices: Sequence[int], transforms: Callable[..., Any], seed: int) -> None:
+        self.dataset, self.indices, self.transforms, self.seed = dataset, indices, transforms, seed
+        self.collate = dataset.collate
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Any]:
+        epoch, index = key
+        item = self.dataset[int(self.indices[index])]
+        with seeded(self.seed, epoch, index):
+            return self.transforms(*item)
 
 
 class _ImageAlone(v2.Transform):

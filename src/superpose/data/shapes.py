@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
 
-from superpose.data.batches import collate_lists, collate_padded
+from superpose.data.batches import collate_alike, collate_lists
 
 CLASSES = ("disc", "square", "triangle")
 
@@ -41,7 +41,7 @@ class Shapes(Dataset):
         if count < 1 or size < 16:
             raise ValueError(f"there must be an image of 16 pixels or more, got {count} of {size}.")
         self.count, self.size, self.seed, self.semantic = count, size, seed, semantic
-        self.collate = collate_padded if semantic else collate_lists
+        self.collate = collate_alike if semantic else collate_lists
 
     def __len__(self) -> int:
         return self.count

@@ -68,6 +68,7 @@ class Detection(Task):
     def __init__(self, model: nn.Module, *, masks: bool = True) -> None:
         super().__init__()
         self.model = model
+        self.num_classes = getattr(model, "num_classes", None)
         self.masks = masks
         self.metrics = MetricCollection([AveragePrecision(masks)])
 

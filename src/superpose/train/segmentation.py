@@ -20,7 +20,7 @@ class Segmentation(Task):
     """Telling the class of every pixel with a network that returns a dict of logits, such as `UPerNet`.
 
     A batch is normalised images and maps of classes, 255 where a pixel counts for nothing, as `ADE20K` and
-    `collate_padded` make them. The loss is the cross-entropy of `"out"`, the mean over the pixels that count, and 0.4
+    `collate_alike` make them. The loss is the cross-entropy of `"out"`, the mean over the pixels that count, and 0.4
     times that of `"aux"`. `mIoU` is the mean over all classes that occur of intersection over union, both counted over
     the whole data set; `accuracy` is the share of right pixels.
 
@@ -55,6 +55,7 @@ class Segmentation(Task):
     ) -> None:
         super().__init__()
         self.model = model
+        self.num_classes = num_classes
         self.crop = crop
         self.stride = max(1, 2 * crop // 3) if crop is not None and stride is None else stride
         self.auxiliary_weight = auxiliary_weight
@@ -74,9 +75,13 @@ class Segmentation(Task):
         return {"loss": parts["out"] + auxiliary, **parts}
 
     @torch.no_grad()
-    def judge(self, batch: Batch) -> None:
-        """Compare the most likely classes with the true ones, at the size of the map."""
+    def judge(self, batch: Batch | tuple[list[Tensor], list[Tensor]]) -> None:
+        """Compare the most likely classes with the true ones, at the size of the map; one by one if sizes differ."""
         images, classes = batch
+        if isinstance(images, list) or isinstance(classes, list):
+            for image, own in zip(images, classes, strict=True):
+                self.judge((image.unsqueeze(0), own.unsqueeze(0)))
+            return
         logits = self.predict(images)
         if logits.shape[-2:] != classes.shape[-2:]:
             logits = F.interpolate(logits, size=classes.shape[-2:], mode="bilinear", align_corners=False)

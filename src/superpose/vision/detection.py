@@ -13,9 +13,24 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from superpose.vision.maps import check_dynamic
+from superpose.vision.parameters import TransformerParameters
 from superpose.vision.pyramid import SimpleFeaturePyramid
 
 RATIOS = (0.5, 1.0, 2.0)
+
+
+class ViTMaskRCNN(TransformerParameters, MaskRCNN):
+    """torchvision's Mask R-CNN, as `mask_rcnn` makes it."""
+
+    num_classes: int
+    """Kinds of things, without the background."""
+
+
+class ViTRetinaNet(TransformerParameters, RetinaNet):
+    """torchvision's RetinaNet, as `retinanet` makes it."""
+
+    num_classes: int
+    """Kinds of things, without the background."""
 
 
 def mask_rcnn(
@@ -26,7 +41,7 @@ def mask_rcnn(
     min_size: int = 800,
     max_size: int = 1333,
     **options: Any,
-) -> MaskRCNN:
+) -> ViTMaskRCNN:
     """Mask R-CNN as ViTDet has it, on a transformer of timm (Li et al. 2022, arXiv 2203.16527, section 3 and appendix).
 
     The heads are those of that paper: two hidden convolutions in the proposal network; four and a fully connected layer
@@ -61,7 +76,7 @@ def mask_rcnn(
     strides = (*pyramid.strides, 2 * pyramid.strides[-1])
     anchors = AnchorGenerator(tuple((8 * stride,) for stride in strides), (RATIOS,) * len(strides))
     convolutions, hidden = [channels] * 4, 4 * channels
-    return MaskRCNN(
+    model = ViTMaskRCNN(
         pyramid,
         min_size=min_size,
         max_size=max_size,
@@ -75,6 +90,8 @@ def mask_rcnn(
         mask_predictor=MaskRCNNPredictor(channels, channels, num_classes + 1),
         **options,
     )
+    model.num_classes = num_classes
+    return model
 
 
 def retinanet(
@@ -85,7 +102,7 @@ def retinanet(
     min_size: int = 800,
     max_size: int = 1333,
     **options: Any,
-) -> RetinaNet:
+) -> ViTRetinaNet:
     """RetinaNet on a transformer of timm (Lin et al. 2017, arXiv 1708.02002), with the simple feature pyramid below it.
 
     The pyramid has scales 2, 1 and 1/2, and two coarser levels made by convolutions (strides 8 to 128 for patches of
@@ -116,7 +133,7 @@ def retinanet(
     strides = (*pyramid.strides, 2 * pyramid.strides[-1], 4 * pyramid.strides[-1])
     sizes = tuple(tuple(round(4 * stride * 2 ** (third / 3)) for third in range(3)) for stride in strides)
     anchors = AnchorGenerator(sizes, (RATIOS,) * len(strides))
-    return RetinaNet(
+    model = ViTRetinaNet(
         pyramid,
         # torchvision counts the background, though its logit is never asked for.
         num_classes + 1,
@@ -127,6 +144,8 @@ def retinanet(
         head=RetinaNetHead(channels, anchors.num_anchors_per_location()[0], num_classes + 1, norm_layer=LayerNorm2d),
         **options,
     )
+    model.num_classes = num_classes
+    return model
 
 
 def _check(backbone: nn.Module, num_classes: int) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
+from superpose.vision.parameters import TransformerParameters
 from superpose.vision.pyramid import MultiLevelNeck
 
 
@@ -73,7 +74,7 @@ class UPerHead(nn.Module):
         return self.classify(self.fuse(torch.cat(fused, 1)))
 
 
-class UPerNet(nn.Module):
+class UPerNet(TransformerParameters, nn.Module):
     """UPerNet on a transformer of timm: a `MultiLevelNeck`, an `UPerHead`, and a plain auxiliary head for training.
 
     As torchvision's segmentation models, it returns a dict of logits at the size of the images: `"out"`, and in training

@@ -10,11 +10,12 @@ from timm.models import VisionTransformer, checkpoint
 from torch import Tensor, nn
 
 from superpose.vision.maps import check_dynamic, spread_evenly
+from superpose.vision.parameters import TransformerParameters
 
 Block = Callable[[Tensor], Tensor]
 
 
-class WindowedViT(nn.Module):
+class WindowedViT(TransformerParameters, nn.Module):
     """A vision transformer of timm whose blocks see windows of the image, all but a few that see the whole.
 
     This is the backbone of ViTDet (Li et al. 2022, arXiv 2203.16527, section 3): fine-tuning on images much larger than
@@ -68,10 +69,6 @@ class WindowedViT(nn.Module):
     def feature_info(self) -> list[dict[str, Any]]:
         """What timm says of the maps after every block."""
         return self.model.feature_info
-
-    def no_weight_decay(self) -> set[str]:
-        """Names or patterns of the parameters that are not decayed."""
-        return {f"model.{name}" for name in self.model.no_weight_decay()}
 
     def prune_intermediate_layers(self, indices: Sequence[int], prune_norm: bool = False) -> list[int]:
         """Take away what maps after these blocks do not need."""

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from superpose.data.ade20k import ADE20K
+from superpose.data.images import DataMissingError
 from superpose.data.joint import segmentation_transforms
 
 
@@ -69,7 +70,7 @@ def test_batches_are_lists_where_sizes_differ(root):
 
 
 def test_what_is_missing_or_broken_raises(root):
-    with pytest.raises(FileNotFoundError, match=r"images/training. ADE20K is laid out as .* unpacks to it"):
+    with pytest.raises(DataMissingError, match=r"images/training. ADE20K is laid out as .* unpacks to it"):
         ADE20K(root)
     path = root / "annotations" / "validation" / "a.png"
     Image.new("RGB", (30, 20)).save(path)

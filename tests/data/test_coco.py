@@ -9,6 +9,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from superpose.data.coco import CocoInstances
+from superpose.data.images import DataMissingError
 from superpose.data.joint import detection_transforms
 
 SIZES = {7: (40, 60), 3: (64, 64), 9: (30, 30)}
@@ -122,14 +123,16 @@ def test_batches_are_lists(root):
 
 
 def test_what_is_missing_or_broken_raises(root):
-    with pytest.raises(FileNotFoundError, match="there are the splits tiny"):
+    with pytest.raises(DataMissingError, match="there are the splits tiny"):
         CocoInstances(root, "train2017")
-    with pytest.raises(FileNotFoundError, match=r"instances_val2017.json; COCO is laid out as .* unpack to it"):
+    with pytest.raises(DataMissingError, match=r"instances_val2017.json; COCO is laid out as .* unpack to it"):
+        CocoInstances(root / "tiny", "val2017")
+    with pytest.raises(DataMissingError, match=r"no data in .*nowhere.* COCO is laid out as"):
         CocoInstances(root / "nowhere", "val2017")
-    with pytest.raises(FileNotFoundError, match=r"no folder .* of images"):
+    with pytest.raises(DataMissingError, match=r"no folder .* of images"):
         CocoInstances(root, "tiny", images=root / "photographs")
     (root / "tiny" / "000000000003.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"000000000003.jpg, which the annotations name"):
+    with pytest.raises(DataMissingError, match=r"000000000003.jpg, which the annotations name"):
         CocoInstances(root, "tiny")[1]
     path = root / "annotations" / "instances_tiny.json"
     content = json.loads(path.read_text())

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from superpose.data.batches import IGNORED, collate_alike
+from superpose.data.images import DataMissingError, find_root
 from superpose.data.pictures import read_colours, read_numbers
 
 LAYOUT = (
@@ -24,14 +25,14 @@ class ADE20K(Dataset):
     An item is the image, uint8 (3, height, width), and the map of classes, int64 (height, width).
 
     Args:
-        root: Folder of the data.
+        root: Folder of the data; one that does not exist here is looked for in the folder SUPERPOSE_DATA names.
         split: Name of a part: `training` or `validation`.
         transforms: Joint transforms of torchvision v2 on image and map, see `superpose.data.joint`.
         reduce_zero_label: Whether 0 in the files means unlabelled, as in ADE20K: it becomes 255, which is ignored, and
             classes count from 0 (150 of them). Otherwise classes are as in the files.
 
     Raises:
-        FileNotFoundError: If a folder is not there.
+        DataMissingError: If a folder is not there.
         ValueError: If a folder is empty, an image and a map have no counterpart, or a map is of another size.
     """
 
@@ -45,11 +46,12 @@ class ADE20K(Dataset):
         transforms: Callable[..., Any] | None = None,
         reduce_zero_label: bool = True,
     ) -> None:
-        images = _files(Path(root, "images", split), ".jpg", ".jpeg")
-        maps = _files(Path(root, "annotations", split), ".png")
+        root = find_root(root, LAYOUT)
+        images = _files(root / "images" / split, ".jpg", ".jpeg")
+        maps = _files(root / "annotations" / split, ".png")
         if alone := sorted(images.keys() ^ maps.keys()):
             raise ValueError(
-                f"{len(alone)} images or maps of {Path(root)} ({split}) have no counterpart, such as {alone[0]}: "
+                f"{len(alone)} images or maps of {root} ({split}) have no counterpart, such as {alone[0]}: "
                 "each images/<split>/x.jpg needs annotations/<split>/x.png; unpack both again."
             )
         self.files = [(images[name], maps[name]) for name in sorted(images)]
@@ -76,7 +78,7 @@ class ADE20K(Dataset):
 
 def _files(folder: Path, *endings: str) -> dict[str, Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}. {LAYOUT}.")
+        raise DataMissingError(f"there is no folder {folder}. {LAYOUT}.")
     found = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in endings}
     if not found:
         raise ValueError(f"{folder} holds no files *{endings[0]}. {LAYOUT}.")

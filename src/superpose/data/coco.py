@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from superpose.data.batches import collate_lists
+from superpose.data.images import DataMissingError, find_root
 from superpose.data.pictures import read_colours
 
 LAYOUT = (
@@ -30,7 +31,7 @@ class CocoInstances(Dataset):
     `masks` (things, height, width); `iscrowd`, `area` and `image_id`. Boxes are cut at the border of the image.
 
     Args:
-        root: Folder of the data.
+        root: Folder of the data; one that does not exist here is looked for in the folder SUPERPOSE_DATA names.
         split: Name of a part, such as `train2017`.
         transforms: Joint transforms of torchvision v2 on image and target, see `superpose.data.joint`.
         train: Leave out crowds, and images without a thing, from which a detector learns nothing.
@@ -38,7 +39,7 @@ class CocoInstances(Dataset):
         images: Folder of the images, if it is not `<split>` in the root.
 
     Raises:
-        FileNotFoundError: If a file or folder is not there.
+        DataMissingError: If a file or folder is not there.
         ValueError: If the annotations are not COCO's.
     """
 
@@ -58,12 +59,13 @@ class CocoInstances(Dataset):
         masks: bool = True,
         images: str | Path | None = None,
     ) -> None:
-        self.folder = Path(root, split) if images is None else Path(images)
+        root = find_root(root, LAYOUT)
+        self.folder = root / split if images is None else Path(images)
         self.transforms, self.masks = transforms, masks
-        path = Path(root, "annotations", f"instances_{split}.json")
+        path = root / "annotations" / f"instances_{split}.json"
         content = _read(path)
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {self.folder} of images. {LAYOUT}.")
+            raise DataMissingError(f"there is no folder {self.folder} of images. {LAYOUT}.")
         named = sorted((int(category["id"]), str(category["name"])) for category in content["categories"])
         self.categories, self.classes = tuple(number for number, _ in named), tuple(name for _, name in named)
         self._label = {number: label for label, number in enumerate(self.categories, 1)}
@@ -84,7 +86,7 @@ class CocoInstances(Dataset):
         record = self.records[index]
         path = self.folder / record["file_name"]
         if not path.is_file():
-            raise FileNotFoundError(f"there is no image {path}, which the annotations name; unpack the images again.")
+            raise DataMissingError(f"there is no image {path}, which the annotations name; unpack the images again.")
         image = tv_tensors.Image(read_colours(path))
         target = self._target(self._things.get(record["id"], []), image.shape[-2], image.shape[-1])
         target["image_id"] = record["id"]
@@ -126,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         others = sorted(other.stem.removeprefix("instances_") for other in path.parent.glob("instances_*.json"))
         there = f"there are the splits {', '.join(others)}" if others else LAYOUT
-        raise FileNotFoundError(f"there is no file {path}; {there}.")
+        raise DataMissingError(f"there is no file {path}; {there}.")
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:

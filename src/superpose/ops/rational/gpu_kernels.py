@@ -136,6 +136,14 @@ def _add_moments(sums, x, u, t, M: tl.constexpr, N: tl.constexpr, ABS: tl.conste
     return added
 
 
+@triton.jit
+def _pair(x_pointer, grad_pointer, vector, vectors, V: tl.constexpr):
+    """Points and gradients as they are stored; zero behind the last."""
+    here = vector[:, None] < vectors
+    place = vector[:, None].to(tl.int64) * V + tl.arange(0, V)[None, :]
+    return tl.load(x_pointer + place, mask=here, other=0.0), tl.load(grad_pointer + place, mask=here, other=0.0)
+
+
 @triton.jit(do_not_specialize=RUNTIME)
 def backward_kernel(
     grad_pointer, x_pointer, y_pointer, dx_pointer, sums_pointer, a_pointer, b_pointer,
@@ -158,12 +166,15 @@ def backward_kernel(
     sums = ()
     for _ in tl.static_range(COUNT):
         sums = sums + (tl.zeros([THREADS], WIDE),)  # noqa: RUF005
-    for start in range(0, vectors.to(INDEX), tl.num_programs(0).to(INDEX) * THREADS):
-        vector = (start + first)[:, None]
-        here = vector < vectors
-        place = vector.to(tl.int64) * V + lanes
-        x = tl.load(x_pointer + place, mask=here, other=0.0).to(WIDE)
-        grad = tl.load(grad_pointer + place, mask=here, other=0.0).to(WIDE)
+    step = tl.num_programs(0).to(INDEX) * THREADS
+    # The next numbers are on their way while these are worked on.
+    next_x, next_grad = _pair(x_pointer, grad_pointer, first, vectors, V)
+    for start in range(0, vectors.to(INDEX), step):
+        vector = start + first
+        here = vector[:, None] < vectors
+        place = vector[:, None].to(tl.int64) * V + lanes
+        x, grad = next_x.to(WIDE), next_grad.to(WIDE)
+        next_x, next_grad = _pair(x_pointer, grad_pointer, vector + step, vectors, V)
         y, r, flip = _quotient(x, a, b, M, N, SUM_ABS, FAST)
         u = grad * r
         t = u * y

@@ -52,7 +52,7 @@ def obstacle(x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis:
     for tensor in (x, numerator, denominator):
         if tensor.dtype not in DTYPES:
             return f"it takes {', '.join(str(dtype)[6:] for dtype in DTYPES)}, not {str(tensor.dtype)[6:]}"
-        if not (tensor.is_cuda or INTERPRETED):
+        if not (tensor.is_cpu if INTERPRETED else tensor.is_cuda):
             return "it takes tensors on a GPU"
         if tensor.device != x.device:
             return f"x is on {x.device}, and a coefficient on {tensor.device}"

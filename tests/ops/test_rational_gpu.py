@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from superpose._select import using
 from superpose.ops.rational import gpu, rational, reference
@@ -62,14 +63,12 @@ def check(grad, x, numerator, denominator, form="sum_abs", axis=-1):
     assert gpu.obstacle(*args) is None
     got = [gpu.forward(*args), *gpu.backward(grad, *args, EVERY)]
     fused = gpu.backward_and_forward(grad, *args, EVERY)
-    again = [gpu.forward(*args), *gpu.backward(grad, *args, EVERY)]
     exact = expected(grad, *args)
     limits = ROUNDING[x.dtype], 4 * ROUNDING[x.dtype], SUMS[x.dtype], SUMS[x.dtype]
-    for one, other, repeated, wanted, limit in zip(got, fused, again, exact, limits, strict=True):
+    for one, other, wanted, limit in zip(got, fused, exact, limits, strict=True):
         assert one.shape == wanted.shape
         assert off(one, wanted) <= limit
         assert off(other, wanted) <= limit
-        assert torch.equal(one, repeated)
     assert [each.dtype for each in got] == [x.dtype, x.dtype, numerator.dtype, denominator.dtype]
 
 
@@ -81,16 +80,29 @@ def test_every_dtype_and_form(dtype, form):
 
 
 @on_device
-@pytest.mark.parametrize("rows", [0, 1, 7, 1000])
+@pytest.mark.parametrize("rows", [0, 1, 7, 300])
 def test_any_number_of_rows(rows):
     check(*tensors((rows, 24), dtype=torch.bfloat16))
 
 
 @on_device
-@pytest.mark.parametrize(("channels", "groups"), [(255, 8), (3, 8), (1, 1), (1, 4), (24, 24), (40, 8), (1000, 3)])
-@pytest.mark.parametrize("shared", [(True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    ("channels", "groups", "shared"),
+    [
+        (255, 8, (True, False)), (3, 8, (False, False)), (1, 1, (True, False)), (1, 4, (False, True)),
+        (6, 6, (False, False)), (40, 8, (False, True)), (100, 3, (True, False)),
+    ],
+)  # fmt: skip
 def test_any_number_of_channels_and_groups(channels, groups, shared):
     check(*tensors((5, channels), groups=groups, shared=shared))
+
+
+@on_device
+def test_equal_inputs_give_equal_bits():
+    grad, x, *coefficients = tensors((1000, 24), dtype=torch.bfloat16)
+    args = grad, x, *coefficients, "sum_abs", 1, EVERY
+    for one, other in zip(gpu.backward_and_forward(*args), gpu.backward_and_forward(*args), strict=True):
+        assert torch.equal(one, other)
 
 
 @on_device
@@ -100,16 +112,16 @@ def test_one_row_for_all():
 
 @on_device
 @pytest.mark.parametrize("form", reference.FORMS)
-@pytest.mark.parametrize("degrees", [(0, 0), (0, 2), (3, 0), (1, 1), (2, 3), (7, 6)])
+@pytest.mark.parametrize("degrees", [(0, 0), (0, 2), (3, 0), (7, 6)])
 def test_any_degrees(degrees, form):
-    check(*tensors((9, 24), degrees=degrees), form=form)
+    check(*tensors((9, 24), degrees=degrees, groups=2), form=form)
 
 
 @on_device
-@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+@pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("layout", ["contiguous", "channels last", "transposed", "gaps", "expanded"])
 def test_any_axis_and_layout(axis, layout):
-    grad, x, *coefficients = tensors((3, 8, 5, 6), dtype=torch.bfloat16, groups=3)
+    grad, x, *coefficients = tensors((3, 8, 5, 6), dtype=torch.bfloat16, groups=2)
     if layout == "channels last":
         grad, x = (each.to(memory_format=torch.channels_last) for each in (grad, x))
     elif layout == "transposed":
@@ -143,7 +155,7 @@ def test_coefficients_of_any_layout_and_dtype():
     got = gpu.forward(*args), *gpu.backward(grad, *args, EVERY)
     assert [each.dtype for each in got] == [torch.float32, torch.float32, torch.float64, torch.bfloat16]
     for one, wanted, limit in zip(got, expected(grad, *args), (1e-7, 2e-7, 1e-13, 4e-3), strict=True):
-        assert off(one, wanted) <= limit
+        assert off(one, wanted) <= limit, (one, wanted)
 
 
 @on_device
@@ -171,6 +183,7 @@ def test_absolute_values_have_slope_one_at_zero(zero, form):
 
 
 @on_device
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow):RuntimeWarning")
 def test_large_numbers_and_numbers_that_are_not():
     x = torch.tensor([[1e7, -1e7, 6e9, torch.nan, torch.inf, 0.0, 1.0, -3.0]], device=DEVICE)
     numerator = torch.tensor([[1.0, 1.0, 0.5, 0.25, 0.125]], device=DEVICE)
@@ -182,7 +195,7 @@ def test_large_numbers_and_numbers_that_are_not():
 
 
 @on_device
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     shape=st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple),
     axis=st.integers(0, 3),
@@ -209,6 +222,23 @@ def test_the_operation_chooses_these_kernels_and_derives_by_them():
     args = x.detach(), *(each.detach() for each in coefficients), "sum_abs", 1
     for one, wanted in zip(got, [gpu.forward(*args), *gpu.backward(grad, *args, EVERY)], strict=True):
         assert torch.equal(one, wanted)
+
+
+@pytest.mark.skipif(gpu.INTERPRETED, reason="the interpreter takes the place of every GPU")
+def test_a_compiled_graph_for_a_gpu_holds_the_operation(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph.code)
+        return graph
+
+    with FakeTensorMode():  # a device that is not there
+        x, numerator, denominator = (torch.empty(size, device="cuda:0") for size in ((8, 16), (1, 6), (8, 4)))
+        with using(rational="triton"):
+            torch.compile(rational, fullgraph=True, backend=backend)(x, numerator, denominator)
+    assert len(graphs) == 1
+    assert "ops.superpose.rational(" in graphs[0]
 
 
 @pytest.mark.gpu

@@ -17,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from superpose._select import using
 from superpose.ops.rational import gpu, rational, reference
 
-pytest.importorskip("triton", reason="Triton comes with PyTorch on Linux alone")
+triton = pytest.importorskip("triton", reason="Triton comes with PyTorch on Linux alone")
+GPUTarget = pytest.importorskip("triton.backends.compiler").GPUTarget
 
 DEVICE = "cpu" if gpu.INTERPRETED else "cuda"
 on_device = pytest.mark.skipif(
@@ -27,7 +28,6 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-14, torch.bfloat16: 4e-3, torch.float16: 5e-4}
 SUMS = {torch.float32: 2e-6, torch.float64: 1e-13, torch.bfloat16: 2e-6, torch.float16: 2e-6}
 EVERY = (True, True, True)
-TARGETS = (80, 90, 100)
 
 
 def tensors(shape, axis=-1, dtype=torch.float32, groups=4, degrees=(5, 4), shared=(True, False), seed=0):
@@ -222,6 +222,48 @@ def test_the_operation_chooses_these_kernels_and_derives_by_them():
     args = x.detach(), *(each.detach() for each in coefficients), "sum_abs", 1
     for one, wanted in zip(got, [gpu.forward(*args), *gpu.backward(grad, *args, EVERY)], strict=True):
         assert torch.equal(one, wanted)
+
+
+COMMON = {"M": 5, "N": 4, "SUM_ABS": True, "V": 8, "THREADS": 128, "FAST": True, "NEED_Y": True, "NEED_X": True}
+COMMON |= {"NEED_A": True, "NEED_B": True, "PERIODS": 128, "BLOCK": 16}
+
+
+@pytest.mark.skipif(gpu.INTERPRETED, reason="the interpreter compiles nothing")
+@pytest.mark.parametrize(
+    ("name", "dtype", "target", "constants"),
+    [
+        ("forward", "bf16", 90, {}),
+        ("forward", "fp32", 100, {"V": 4, "SUM_ABS": False, "INDEX": "int64"}),
+        ("backward", "bf16", 80, {}),
+        ("backward", "bf16", 90, {}),
+        ("backward", "fp16", 100, {"SUM_ABS": False}),
+        ("backward", "fp64", 90, {"V": 2, "FAST": False, "M": 7, "N": 0}),
+        ("part", "fp32", 90, {}),
+        ("sum", "bf16", 90, {}),
+    ],
+)
+def test_a_kernel_compiles_for_a_gpu_that_is_not_here(name, dtype, target, constants):
+    from superpose.ops.rational import gpu_kernels as kernels
+
+    tl, kernel = kernels.tl, getattr(kernels, f"{name}_kernel")
+    wide = "fp64" if dtype == "fp64" else "fp32"
+    constants = COMMON | {"WIDE": tl.float64 if wide == "fp64" else tl.float32, "INDEX": "int32"} | constants
+    constants["INDEX"] = getattr(tl, constants["INDEX"])
+    kinds = {each: "i32" for each in kernels.RUNTIME} | {each: "constexpr" for each in constants}
+    kinds |= dict.fromkeys(("sums_pointer", "parts_pointer", "a_pointer", "b_pointer"), f"*{wide}")
+    signature = {each: kinds.get(each, f"*{dtype}") for each in kernel.arg_names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(signature.values()) if kind.startswith("*")}
+    used = {each: value for each, value in constants.items() if each in signature}
+    source = triton.compiler.ASTSource(fn=kernel, signature=signature, constexprs=used, attrs=aligned)
+    options = {"num_warps": 4, "enable_fp_fusion": True}
+    made = triton.compile(source, target=GPUTarget("cuda", target, 32), options=options).asm
+    assert "atom" not in made["ptx"]
+    assert ".local" not in made["ptx"]
+    if name in ("forward", "backward"):
+        # A thread reads 16 bytes at once, and shares nothing with others.
+        assert "ld.global.v4.b32" in made["ptx"] or "ld.global.v2.b64" in made["ptx"]
+        assert "bar.sync" not in made["ptx"]
+    assert made["cubin"]
 
 
 @pytest.mark.skipif(gpu.INTERPRETED, reason="the interpreter takes the place of every GPU")

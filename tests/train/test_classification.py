@@ -76,5 +76,5 @@ def test_mixed_images_are_learned_with_mixed_classes(make):
 def test_models_that_do_not_exist_raise(make):
     with pytest.raises(ValueError, match="timm knows no model 'vit_tini'"):
         Classification("vit_tini", 3)
-    with pytest.raises(ValueError, match="do not suit vit_tiny_patch16_224: .*'deph'"):
+    with pytest.raises(ValueError, match=r"do not suit vit_tiny_patch16_224: .*'deph'"):
         Classification("vit_tiny_patch16_224", 3, model_arguments={"deph": 3})

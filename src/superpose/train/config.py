@@ -99,6 +99,6 @@ def read(arguments: Sequence[str], **options: Any) -> Config:
     reader = parser(**options)
     chosen = reader.parse_args(list(arguments))
     with seeded(chosen.seed):
-        made = reader.instantiate_classes(chosen)
+        made = reader.instantiate(chosen)
     names = ("task", "data", "optimization", "machine", "records", "callbacks", "seed")
     return Config(**{name: made[name] for name in names}, text=reader.dump(chosen))

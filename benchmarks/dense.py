@@ -115,7 +115,7 @@ def main(arguments=None):
     where = torch.cuda.get_device_name() if chosen.device == "cuda" else "the CPU"
     report.text(
         f"On {where}: {budget.count} images of {budget.size} pixels, {budget.steps} steps of {BATCH} images, AdamW with a "
-        f"highest rate of {LR}, no augmentation. KAT of width 64 with 4 blocks and patches of 8 pixels. AP is -1 to 1, "
+        f"highest rate of {LR}, no augmentation. KAT of width 64 with 4 blocks and patches of 8 pixels. AP is 0 to 1, and -1 where there is nothing to find; "
         "mIoU and accuracy 0 to 1; always ground: what calls every pixel ground."
     )
     rows = []

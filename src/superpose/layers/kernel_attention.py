@@ -109,19 +109,17 @@ class KernelAttention(nn.Module):
         self.scale = 1 / self.head_dim if scale is None else scale
         self.parts = (1 if tie_qk else 2) + (value == "proj")
         self.qkv = nn.Linear(dim, self.parts * dim, bias=qkv_bias, **made) if project else nn.Identity()
-        self.kernel = kernel.expanded(num_heads).to(**made)
         self.weights = CoordinateWeights(num_heads, self.head_dim, weights, **made)
         if qk_norm and norm_layer is not None:
             coordinates = norm_layer
-        norms = [
-            self.kernel.coordinates(self.head_dim) if coordinates is None else coordinates(self.head_dim) for _ in "qk"
-        ]
+        norms = [kernel.coordinates(self.head_dim) if coordinates is None else coordinates(self.head_dim) for _ in "qk"]
         self.q_norm, self.k_norm = norms[0].to(**made), (None if tie_qk else norms[1].to(**made))
         square = torch.empty(num_heads, self.head_dim, self.head_dim, **made).normal_(std=0.02)
         self.value_weight = nn.Parameter(square) if value == "head" else None
         self.attn_drop, self.proj_drop = nn.Dropout(attn_drop), nn.Dropout(proj_drop)
         self.norm = norm_layer(dim, **made) if scale_norm and norm_layer is not None else nn.Identity()
         self.proj = nn.Linear(dim, dim, bias=proj_bias, **made)
+        self.kernel = kernel.expanded(num_heads).to(self.proj.weight.device, dtype)
 
     @classmethod
     def standard(cls, dim: int, num_heads: int = 8, **options: Any) -> "KernelAttention":

@@ -25,8 +25,11 @@ class Work(ABC):
     """A way of adding functions up, for tokens (t), heads (h), coordinates (d), columns (c) and functions (m)."""
 
     functions: Functions
-    rows: int
-    """Values for each coordinate that are held on the way."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Values for each coordinate that are held on the way."""
 
     @abstractmethod
     def total(self, x: Tensor, mix: Mix) -> Tensor:
@@ -45,7 +48,12 @@ class Direct(Work):
     """Evaluates every function at every point."""
 
     functions: Functions
-    rows: int
+    count: int
+    """Number of functions."""
+
+    @property
+    def rows(self) -> int:
+        return self.count
 
     def total(self, x: Tensor, mix: Mix) -> Tensor:
         values = self.functions(x, 0)

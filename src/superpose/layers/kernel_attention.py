@@ -149,7 +149,7 @@ class KernelAttention(nn.Module):
         As published (`paper_compat`) the width is fixed and all pairs count the same, so that a score does not see
         which coordinate holds which number, and attention is nearly even over all tokens. The learned affine map of
         its normalisation may take numbers beyond 6 and beyond all that normalisation alone can give; they then count as
-        the larger of these. Repaired, there is no such map, and every head learns its width, within a factor of two, and
+        the larger of these. Repaired, there is no such map, and every head learns its width, within a factor of 1.4, and
         a matrix of weights of rank one.
         """
         reach = max(1.0, (dim // num_heads - 1) ** 0.5)
@@ -159,7 +159,10 @@ class KernelAttention(nn.Module):
                 {"weights": "ones", "coordinates": nn.LayerNorm},
             )
         else:
-            kernel, more = GaussianKernel(sigma, learn=(sigma / 2, sigma * 2), eps=1e-4, radius=reach), {"weights": 1}
+            kernel, more = (
+                GaussianKernel(sigma, learn=(sigma / 2**0.5, sigma * 2**0.5), eps=1e-3, radius=reach),
+                {"weights": 1},
+            )
         return cls(dim, num_heads, **{"qkv_bias": True, "kernel": kernel, **more, **options})
 
     @classmethod

@@ -124,7 +124,7 @@ class GaussianKernel(StationaryKernel):
         if not 0 < eps < 1:
             raise ValueError(f"eps is {eps!r}; it must lie between 0 and 1.")
         reach = sqrt(2 * log(2 / eps))
-        period = 2 * radius + reach * most
+        period = _single(2 * radius + reach * most)
         super().__init__(4 * ceil(reach * period / (2 * pi * least) / 4), period, radius, heads)
         self.learn, self.eps = learn, eps
         self.share = None
@@ -191,7 +191,7 @@ class LaplaceKernel(StationaryKernel):
     ) -> None:
         widths = per_head(sigma, heads, "sigma")
         harmonics = check_size("harmonics", harmonics, 1)
-        super().__init__(harmonics, 2 * radius + 4 * float(widths.max()), radius, heads)
+        super().__init__(harmonics, _single(2 * radius + 4 * float(widths.max())), radius, heads)
         self.register_buffer("width", widths)
 
     @property
@@ -238,7 +238,7 @@ class SpectralKernel(StationaryKernel):
 
     def __init__(self, harmonics: int = 16, *, sigma: float = 1.0, radius: float = 6.0, heads: int = 1) -> None:
         widths = per_head(sigma, heads, "sigma")
-        super().__init__(check_size("harmonics", harmonics, 1), 3 * radius, radius, heads)
+        super().__init__(check_size("harmonics", harmonics, 1), _single(3 * radius), radius, heads)
         omega = 2 * pi / self.period * torch.arange(harmonics + 1)
         gaussian = log(2 * sqrt(2 * pi) / self.period) + widths.log()[:, None] - (widths[:, None] * omega) ** 2 / 2
         gaussian[:, 0] -= log(2)
@@ -251,6 +251,11 @@ class SpectralKernel(StationaryKernel):
 
     def expanded(self, heads: int) -> "SpectralKernel":
         return SpectralKernel(self.basis.harmonics, sigma=self.start, radius=self.radius, heads=heads)
+
+
+def _single(period: float) -> float:
+    """The next number that single precision holds too, so that a basis in float32 has the same period."""
+    return ceil(period * 256) / 256
 
 
 def _gaussian_error(sigma: float, period: float, radius: float, harmonics: int) -> float:

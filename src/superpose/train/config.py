@@ -71,7 +71,8 @@ class Config:
 
 def parser(**options: Any) -> ArgumentParser:
     """What reads configurations."""
-    import superpose.train.classification  # noqa: F401  so that its name is known
+    import superpose.train.classification  # so that its name is known
+    import superpose.train.watching  # noqa: F401  and those of its callbacks
 
     made = ArgumentParser(exit_on_error=True, **options)
     made.add_argument("--config", action="config", help="YAML file, or the name of a recipe")

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 STYLES: tuple[tuple[Any, str], ...] = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 """Lines and marks of the kinds of layers."""
-NUMBER = re.compile(r"\d+")
+NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+"""A part of a name that is a number."""
 
 
 def plot_variance(
@@ -27,8 +28,8 @@ def plot_variance(
 ) -> "Axes":
     """Draw the variance of what the layers give, against their depth: a colour for each network, a line for each kind.
 
-    Layers are of one kind if their names differ in numbers only, as `blocks.0.mlp.act1` and `blocks.1.mlp.act1`. The
-    first number is the depth. If no kind has two layers, all are one, in their order.
+    Layers are of one kind if their names differ in their numbers only, as `blocks.0.mlp.act1` and `blocks.1.mlp.act1`.
+    The first number is the depth. If no kind has two layers, all are one, in their order.
 
     Args:
         networks: A network, or several with what to call them, such as `{"before": a, "after": b}`. In place of a network

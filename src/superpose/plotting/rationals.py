@@ -13,7 +13,7 @@ from torch import nn
 from superpose.layers import GroupRational
 from superpose.layers.statistics import evaluating, layers_of, seeing
 from superpose.ops.rational import rational
-from superpose.plotting.canvas import axes_for, colours
+from superpose.plotting.canvas import axes_for, colours, figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,8 @@ FINE = 200
 """Points of a curve."""
 MOST = 0.9995
 """Share of the inputs, between two quantiles, that a panel shows: a few outliers would squeeze all others."""
+KEY = 1.0
+"""Room for a word of the legend, in inches."""
 STRIP = 0.16
 """Share of the height that shows where the inputs are."""
 
@@ -82,17 +84,52 @@ def plot_rationals(
         ['0 act1', '0 act2', '1 act1', '1 act2']
     """
     found = panels(model, X, before, modules)
-    columns = _columns(len(found))
+    columns = len(found) if len(found) <= 4 else _even(sqrt(1.2 * len(found)))
     rows = ceil(len(found) / columns)
-    ax = axes_for(ax, (columns * PANEL[0] + 0.5, rows * PANEL[1] + 0.55), bare=True)
+    given, ax = ax, axes_for(ax, (columns * PANEL[0] + 0.5, rows * PANEL[1] + 0.55), bare=True)
     ax.set_axis_off()
+    box = ax.get_window_extent()
+    room = box.width / figure_of(ax).dpi, box.height / figure_of(ax).dpi
+    if given is not None:
+        shape = room[0] / room[1] * PANEL[1] / PANEL[0]
+        columns = min(len(found), _even(sqrt(len(found) * shape)))
     titles = _without_common_parts([panel.name for panel in found])
     most = max(len(panel.now) for panel in found)
+    keys = _keys(ax, most, "at the start" if before is None else "before", data=X is not None)
+    across = min(len(keys), max(1, int(room[0] / KEY)))
+    page = _Page(*room, ceil(len(found) / columns), columns, 0.26 + 0.16 * ceil(len(keys) / across))
     for n, (panel, title) in enumerate(zip(found, titles, strict=True)):
-        row, column = divmod(n, columns)
-        _draw_(ax.inset_axes(_place(row, column, rows, columns, ax)), panel, title, most)
-    _draw_legend_(ax, most)
+        _draw_(ax.inset_axes(page.place(*divmod(n, columns))), panel, title, page)
+    ax.legend(handles=keys, loc="lower center", ncols=across, frameon=False, fontsize="x-small", borderaxespad=0)
     return ax
+
+
+@dataclass(frozen=True)
+class _Page:
+    """The picture, in inches, its panels, and the room below them."""
+
+    width: float
+    height: float
+    rows: int
+    columns: int
+    bottom: float
+
+    @property
+    def panel(self) -> tuple[float, float]:
+        """Width and height of a panel with its numbers."""
+        return (self.width - 0.16) / self.columns, (self.height - 0.06 - self.bottom) / self.rows
+
+    def place(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Left, bottom, width and height of a panel as shares of the picture, without its numbers and its name."""
+        w, h = self.panel
+        pad = min(0.36, w / 3), min(0.2, h / 4)
+        left, bottom = 0.08 + column * w + pad[0], self.bottom + (self.rows - 1 - row) * h + pad[1]
+        return left / self.width, bottom / self.height, (w - pad[0]) / self.width, (h - 2 * pad[1]) / self.height
+
+
+def _even(count: float) -> int:
+    """So many columns, but an even number, so that the two activations of a block stand side by side."""
+    return max(1, 2 * round(count / 2))
 
 
 @torch.no_grad()
@@ -156,31 +193,14 @@ def _values(
     return rational(points, numerator.cpu().double(), denominator.cpu().double(), layer.form).T.numpy()
 
 
-def _columns(count: int) -> int:
-    """An even number, so that the two activations of a block stand side by side; pages are rather wide than high."""
-    return count if count <= 4 else 2 * round(sqrt(count * 1.2) / 2)
-
-
-def _place(row: int, column: int, rows: int, columns: int, ax: "Axes") -> tuple[float, float, float, float]:
-    """Left, bottom, width and height of a panel as shares of the picture, with room for its numbers and its name."""
-    box = ax.get_window_extent()
-    inch = ax.figure.dpi
-    width, height = box.width / inch, box.height / inch
-    left, top, bottom = 0.08 / width, 0.06 / height, 0.42 / height
-    w, h = (1 - 2 * left) / columns, (1 - top - bottom) / rows
-    pad = min(0.36 / width, w / 3), min(0.2 / height, h / 4), min(0.2 / height, h / 4)
-    return left + column * w + pad[0], bottom + (rows - 1 - row) * h + pad[1], w - pad[0], h - pad[1] - pad[2]
-
-
-def _draw_(ax: "Axes", panel: Panel, title: str, most: int) -> None:
+def _draw_(ax: "Axes", panel: Panel, title: str, page: _Page) -> None:
     from matplotlib.collections import LineCollection
 
     paint = colours(ax)
     then = np.unique(panel.then, axis=0)
     ax.plot(panel.x, then.T, color=paint.faint(0.22), linewidth=4, solid_capstyle="butt", zorder=2)
     lines = [np.column_stack([panel.x, y]) for y in panel.now]
-    shades = _shades(most)[: len(lines)]
-    ax.add_collection(LineCollection(lines, colors=shades, linewidths=0.9, zorder=3, label="functions"))
+    ax.add_collection(LineCollection(lines, colors=_shades(len(lines)), linewidths=0.9, zorder=3, label="functions"))
     low, high = (float(f([f(panel.now), f(panel.then)])) for f in (np.min, np.max))
     room = 0.06 * ((high - low) or 1.0)
     strip = 0.0
@@ -193,7 +213,8 @@ def _draw_(ax: "Axes", panel: Panel, title: str, most: int) -> None:
     ax.set_ylim(low - room - strip / (1 - strip) * (high - low + 2 * room), high + room)
     ax.set_title(title, loc="left", fontsize="x-small", pad=2)
     ax.tick_params(labelsize=6, length=2, pad=1.5, width=0.5)
-    ax.locator_params(nbins=4)
+    ax.locator_params(axis="x", nbins=max(1, min(4, int(page.panel[0] / 0.4))))
+    ax.locator_params(axis="y", nbins=4)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_linewidth(0.5)
 
@@ -205,17 +226,18 @@ def _shades(count: int) -> list[Any]:
     return [colormaps["plasma"](0.85 * n / max(1, count - 1)) for n in range(count)]
 
 
-def _draw_legend_(ax: "Axes", most: int) -> None:
+def _keys(ax: "Axes", most: int, then: str, *, data: bool) -> list[Any]:
+    """What the legend explains."""
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    shades = _shades(most)
-    chosen = [0, most - 1] if most > 1 else [0]
-    lines = [Line2D([], [], color=shades[n], linewidth=1.4) for n in chosen]
-    words = [f"group {n + 1}" if n == 0 or most == 2 else f"... group {n + 1}" for n in chosen]
-    lines.insert(0, Line2D([], [], color=colours(ax).faint(0.22), linewidth=4))
-    ax.legend(
-        lines, ["before", *words], loc="lower center", ncols=3, frameon=False, fontsize="x-small", borderaxespad=0
-    )
+    shades, paint = _shades(most), colours(ax)
+    keys: list[Any] = [Line2D([], [], color=paint.faint(0.22), linewidth=4, label=then)]
+    for n in range(most) if most <= 3 else (0, most // 2, most - 1):
+        keys.append(Line2D([], [], color=shades[n], linewidth=1.4, label=f"group {n + 1}"))
+    if data:
+        keys.append(Patch(color=paint.faint(0.4), label="inputs"))
+    return keys
 
 
 def _without_common_parts(names: Sequence[str]) -> list[str]:

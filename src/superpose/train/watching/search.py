@@ -32,6 +32,8 @@ class Finding:
 
     def __str__(self) -> str:
         where = self.layer if self.layer == self.tensor else f"{self.tensor} of {self.layer}"
+        if self.layer == "batch" != self.tensor:
+            where = f"part {self.tensor} of the batch"
         return f"the {where} holds {self.kind} ({self.count:,} of {self.size:,} values are not finite)"
 
 

@@ -1,0 +1,63 @@
+"""What becomes of scores: the ways of weighting values by dot products of queries and keys."""
+
+from collections.abc import Callable
+from math import log
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+WIDEST = 256
+"""The widest head for which fused attention on a GPU has kernels; up to it, values are padded to the queries' width."""
+
+Mask = Bool[Tensor, "..."] | Float[Tensor, "..."] | None
+Queries = Float[Tensor, "batch heads queries features"]
+Keys = Float[Tensor, "batch heads keys features"]
+Values = Float[Tensor, "batch heads keys coordinates"]
+Outputs = Float[Tensor, "batch heads queries coordinates"]
+
+
+def softmax(q: Queries, k: Keys, v: Values, scale: float, mask: Mask, causal: bool, drop: float) -> Outputs:
+    """Weights that are softmax of the scores, by PyTorch's fused attention."""
+    features, width = q.shape[-1], v.shape[-1]
+    if features != width and max(features, width) <= WIDEST:  # the fused kernels want one width
+        q, k, v = (F.pad(each, (0, max(features, width) - each.shape[-1])) for each in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop, is_causal=causal, scale=scale)
+    return out[..., :width]
+
+
+def kernel(q: Queries, k: Keys, v: Values, scale: float, mask: Mask, causal: bool, drop: float) -> Outputs:
+    """Weights in proportion to scores, which must be positive: time and memory linear in the number of tokens.
+
+    A mask or dropout needs the weights themselves; they are then made, in quadratic memory.
+    """
+    if mask is None and not causal and drop == 0:
+        return (q @ (k.mT @ v)) / (q @ k.sum(-2).unsqueeze(-1))
+    weights = q @ k.mT
+    bias = _bias(weights, mask, causal)
+    if bias is not None:
+        weights = weights * bias.exp()
+    return F.dropout(weights / weights.sum(-1, keepdim=True), drop) @ v
+
+
+def sigmoid(q: Queries, k: Keys, v: Values, scale: float, mask: Mask, causal: bool, drop: float) -> Outputs:
+    r"""Weights $\operatorname{sigmoid}(s - \log n)$ with n keys, each for itself (Ramapuram et al. 2024, arXiv 2409.04431).
+
+    The weights are made, in quadratic memory.
+    """
+    scores = (q @ k.mT) * scale - log(k.shape[-2])
+    bias = _bias(scores, mask, causal)
+    return F.dropout((scores if bias is None else scores + bias).sigmoid(), drop) @ v
+
+
+NORMALIZATIONS: dict[str, Callable[..., Tensor]] = {"softmax": softmax, "kernel": kernel, "sigmoid": sigmoid}
+
+
+def _bias(scores: Tensor, mask: Mask, causal: bool) -> Tensor | None:
+    """What is added to scores: minus infinity where a key is not seen."""
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, float("-inf"))

@@ -1,0 +1,3 @@
+"""Networks for images, on timm."""
+
+from superpose.vision import kernel_vit as kernel_vit

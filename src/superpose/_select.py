@@ -58,7 +58,7 @@ Obstacle = Callable[..., str | None]
 IMPLEMENTATIONS = {
     "bspline_linear": ("native", "plain", "reference"),
     "networks": ("native", "reference"),
-    "rational": ("reference",),
+    "rational": ("native", "reference"),
 }
 """The implementations of every operation, best first."""
 

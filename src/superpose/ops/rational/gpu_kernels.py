@@ -1,0 +1,207 @@
+"""Triton kernels of the group-rational function; importing this module imports Triton, and `gpu` does so when it must.
+
+The tensor is one run of memory, cut into vectors of V numbers that lie in one group. Threads walk over it with a step that
+is a multiple of `period`, the vectors after which the groups begin anew, so that a thread meets one group only: its
+coefficients, and the sums of its derivatives, stay in registers. Every thread writes its sums once, and a second kernel
+adds them in a fixed order. Nothing is atomic, so that equal inputs give equal bits.
+
+Numerator and denominator are both computed as a quarter of themselves, which is exact: the reciprocal of the hardware is
+zero where its argument is above a quarter of the largest number.
+"""
+
+import triton
+import triton.language as tl
+
+RUNTIME = [
+    "vectors", "period", "inner", "channels", "numerators", "denominators", "threads", "counted",
+]  # fmt: skip
+"""Numbers that no kernel is compiled anew for."""
+
+
+@triton.jit
+def _coefficients(row_pointer, COUNT: tl.constexpr, WIDE: tl.constexpr):
+    """A quarter of each coefficient of a row, for each thread."""
+    coef = ()
+    for i in tl.static_range(COUNT):
+        coef = coef + (tl.load(row_pointer + i).to(WIDE)[:, None] * 0.25,)  # noqa: RUF005 - Triton knows no unpacking
+    return coef
+
+
+@triton.jit
+def _group_coefficients(
+    first, a_pointer, b_pointer, period, inner, channels, numerators, denominators,
+    M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """The coefficients of the group that each thread stays in; those of `sum_abs` without their signs."""
+    channel = (first % period).to(tl.int64) * V // inner
+    a = _coefficients(a_pointer + channel * numerators // channels * (M + 1), M + 1, WIDE)
+    signed = _coefficients(b_pointer + channel * denominators // channels * N, N, WIDE)
+    b = ()
+    for j in tl.static_range(N):
+        b = b + (tl.abs(signed[j]) if SUM_ABS else signed[j],)  # noqa: RUF005
+    return a, b
+
+
+@triton.jit
+def _horner(x, coef, COUNT: tl.constexpr):
+    """The polynomial whose coefficients rise from the constant."""
+    value = coef[COUNT - 1]
+    for i in tl.static_range(1, COUNT):
+        value = value * x + coef[COUNT - 1 - i]
+    return value
+
+
+@triton.jit
+def _slope(x, coef, FIRST: tl.constexpr, COUNT: tl.constexpr):
+    """The derivative of the polynomial of these terms, of which the first has the power FIRST."""
+    scaled = ()
+    for i in tl.static_range(1 - FIRST, COUNT):
+        scaled = scaled + (coef[i] * (i + FIRST),)  # noqa: RUF005
+    return _horner(x, scaled, COUNT - 1 + FIRST)
+
+
+@triton.jit
+def _reciprocal(q, FAST: tl.constexpr):
+    if FAST:  # one instruction; correct to the last bit but one
+        return tl.inline_asm_elementwise(
+            "rcp.approx.ftz.f32 $0, $1;", "=f,f", [q], dtype=tl.float32, is_pure=True, pack=1
+        )
+    return 1.0 / q
+
+
+@triton.jit
+def _quotient(x, a, b, M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr, FAST: tl.constexpr):
+    """F(x), 4 / Q(x), and where the slope of the absolute value is -1."""
+    p = _horner(x, a, M + 1)
+    flip = x < 0
+    if N == 0:
+        r = x * 0 + 4.0
+    elif SUM_ABS:
+        size = tl.abs(x)
+        r = _reciprocal(0.25 + size * _horner(size, b, N), FAST)
+    else:
+        inside = x * _horner(x, b, N)
+        flip = inside < 0
+        r = _reciprocal(0.25 + tl.abs(inside), FAST)
+    return p * r, r, flip
+
+
+@triton.jit(do_not_specialize=RUNTIME)
+def forward_kernel(
+    x_pointer, y_pointer, a_pointer, b_pointer, vectors, period, inner, channels, numerators, denominators,
+    M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, THREADS: tl.constexpr,
+    WIDE: tl.constexpr, FAST: tl.constexpr, INDEX: tl.constexpr,
+):  # fmt: skip
+    """y = F(x)."""
+    first = tl.program_id(0).to(INDEX) * THREADS + tl.arange(0, THREADS)
+    lanes = tl.arange(0, V)[None, :]
+    a, b = _group_coefficients(
+        first, a_pointer, b_pointer, period, inner, channels, numerators, denominators, M, N, SUM_ABS, V, WIDE
+    )
+    for start in range(0, vectors.to(INDEX), tl.num_programs(0).to(INDEX) * THREADS):
+        vector = (start + first)[:, None]
+        here = vector < vectors
+        place = vector.to(tl.int64) * V + lanes
+        x = tl.load(x_pointer + place, mask=here, other=0.0).to(WIDE)
+        y, _, _ = _quotient(x, a, b, M, N, SUM_ABS, FAST)
+        tl.store(y_pointer + place, y.to(y_pointer.dtype.element_ty), mask=here)
+
+
+@triton.jit
+def _add_moments(sums, x, u, t, ts, M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr,
+                 NEED_A: tl.constexpr, NEED_B: tl.constexpr):  # fmt: skip
+    """Add the products with the powers of x: of u for the numerator, of t for the denominator."""
+    added = ()
+    if NEED_A:
+        weighted = u
+        added = added + (sums[0] + tl.sum(weighted, 1),)  # noqa: RUF005
+        power = x
+        for i in tl.static_range(1, M + 1):
+            added = added + (sums[i] + tl.sum(u * power, 1),)  # noqa: RUF005
+            power = power * x
+    if NEED_B:
+        power = x
+        for j in tl.static_range(1, N + 1):
+            # |x|^j is x^j for even j, and for odd ones the sign is in ts.
+            product = (t if SUM_ABS and j % 2 == 0 else ts) * power
+            added = added + (sums[(M + 1 if NEED_A else 0) + j - 1] + tl.sum(product, 1),)  # noqa: RUF005
+            power = power * x
+    return added
+
+
+@triton.jit(do_not_specialize=RUNTIME)
+def backward_kernel(
+    grad_pointer, x_pointer, y_pointer, dx_pointer, sums_pointer, a_pointer, b_pointer,
+    vectors, period, inner, channels, numerators, denominators,
+    M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, THREADS: tl.constexpr,
+    WIDE: tl.constexpr, FAST: tl.constexpr, INDEX: tl.constexpr,
+    NEED_Y: tl.constexpr, NEED_X: tl.constexpr, NEED_A: tl.constexpr, NEED_B: tl.constexpr,
+):  # fmt: skip
+    """The gradient of x, F(x) again, and each thread's part of the sums: what is needed of these.
+
+    With u = grad / Q and t = u F: dx = u P' - t Q', the derivative by a_i is the sum of u x^i, and that by b_j minus that of
+    t times the derivative of Q by b_j.
+    """
+    first = tl.program_id(0).to(INDEX) * THREADS + tl.arange(0, THREADS)
+    lanes = tl.arange(0, V)[None, :]
+    a, b = _group_coefficients(
+        first, a_pointer, b_pointer, period, inner, channels, numerators, denominators, M, N, SUM_ABS, V, WIDE
+    )
+    COUNT: tl.constexpr = (M + 1 if NEED_A else 0) + (N if NEED_B else 0)
+    sums = ()
+    for _ in tl.static_range(COUNT):
+        sums = sums + (tl.zeros([THREADS], WIDE),)  # noqa: RUF005
+    for start in range(0, vectors.to(INDEX), tl.num_programs(0).to(INDEX) * THREADS):
+        vector = (start + first)[:, None]
+        here = vector < vectors
+        place = vector.to(tl.int64) * V + lanes
+        x = tl.load(x_pointer + place, mask=here, other=0.0).to(WIDE)
+        grad = tl.load(grad_pointer + place, mask=here, other=0.0).to(WIDE)
+        y, r, flip = _quotient(x, a, b, M, N, SUM_ABS, FAST)
+        u = grad * r
+        t = u * y
+        ts = tl.where(flip, -t, t)
+        if NEED_Y:
+            tl.store(y_pointer + place, y.to(y_pointer.dtype.element_ty), mask=here)
+        if NEED_X:
+            dx = u * _slope(x, a, 0, M + 1) if M > 0 else x * 0
+            if N > 0:
+                dx -= ts * _slope(tl.abs(x) if SUM_ABS else x, b, 1, N)
+            tl.store(dx_pointer + place, dx.to(dx_pointer.dtype.element_ty), mask=here)
+        sums = _add_moments(sums, x, u, t, ts, M, N, SUM_ABS, NEED_A, NEED_B)
+    threads = tl.num_programs(0).to(tl.int64) * THREADS
+    for k in tl.static_range(COUNT):
+        tl.store(sums_pointer + k * threads + first, sums[k])
+
+
+@triton.jit(do_not_specialize=RUNTIME)
+def sum_kernel(
+    sums_pointer, b_pointer, da_pointer, db_pointer, threads, period, inner, channels, numerators, denominators, counted,
+    N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """One derivative: the sum over all threads that own vectors of its channels, in a fixed order.
+
+    The first `counted` sums are those of the numerator's coefficients, the others those of the denominator's.
+    """
+    row, k = tl.program_id(0), tl.program_id(1)
+    rows = tl.where(k < counted, numerators, denominators)
+    if row < rows:
+        # Channel c has row c * rows // channels.
+        low = (row.to(tl.int64) * channels + rows - 1) // rows * inner // V
+        high = ((row + 1).to(tl.int64) * channels + rows - 1) // rows * inner // V
+        width = high - low
+        count = (threads + period - 1) // period * width
+        total = tl.zeros([BLOCK], WIDE)
+        for start in range(0, count, BLOCK):
+            each = start + tl.arange(0, BLOCK)
+            thread = each // width * period + low + each % width
+            owned = (each < count) & (thread < threads)
+            total += tl.load(sums_pointer + k.to(tl.int64) * threads + thread, mask=owned, other=0.0)
+        value = 0.25 * tl.sum(total)
+        if k < counted:
+            tl.store(da_pointer + row * counted + k, value)
+        else:
+            place = row * N + k - counted
+            if SUM_ABS:
+                value = tl.where(tl.load(b_pointer + place) < 0, -value, value)
+            tl.store(db_pointer + place, -value)

@@ -3,58 +3,57 @@
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from superpose.cli.printing import print_table, terminal
 
-if TYPE_CHECKING:
-    import jsonargparse
-
 TRAIN = "superpose train CONFIG [--resume RUN] [--recipes] [--OPTION VALUE ...]"
 EVAL = "superpose eval RUN_OR_CHECKPOINT [--OPTION VALUE ...]"
-EXAMPLE = "for example --data.root FOLDER, --task.model NAME, --optimization.lr 1e-3 or --print_config"
+OPTIONS = (
+    "Options are those of a configuration, for example --data.root FOLDER, --task.model NAME or --optimization.lr 1e-3; "
+    "--print_config shows all that are set."
+)
+CONFIG = "config.yaml"
 
 
 def train(arguments: Sequence[str]) -> None:
     """Train as a configuration says."""
-    with terminal(stderr=True).status("starting ..."):  # PyTorch, Lightning and timm take seconds
-        from superpose.train import run
-        from superpose.train.config import find_config, recipes
+    from superpose.train import recipes
+
     ours = ArgumentParser(add_help=False, allow_abbrev=False)
     ours.add_argument("--resume", type=Path)
     ours.add_argument("--recipes", action="store_true")
-    config, rest = _divide(arguments)
+    file, rest = _divide(arguments)
     chosen, rest = ours.parse_known_args(rest)
-    console = terminal()
     if chosen.recipes:
-        print(*recipes(), sep="\n")
+        print(*recipes.names(), sep="\n")
         return
-    if config is None and chosen.resume is not None:
-        config = str(chosen.resume / run.CONFIG)
-    reader = _reader(TRAIN)
-    settings = reader.parse_args([*(["--config", find_config(config)] if config else []), *rest])
-    try:
-        folder = run.train(reader, settings, console, chosen.resume)
-    except KeyboardInterrupt:
-        console.print("\nThe best so far is kept; superpose train --resume RUN goes on.")
-        raise
+    if chosen.resume is not None:
+        file = file or str(chosen.resume / CONFIG)
+    given = ["--config", str(recipes.find(file))] if file else []
+    with terminal(stderr=True).status("starting ..."):  # PyTorch, Lightning and timm take seconds
+        from superpose.train import run
+        from superpose.train.config import read
+    config = read([*given, *rest], prog="superpose train", usage=TRAIN, description=OPTIONS)
+    console = terminal()
+    console.quiet = not run.is_first()
+    folder = run.train(config, console, chosen.resume)
     console.print(f"\nDone. Now:\n  superpose eval {folder}", soft_wrap=True)
 
 
 def evaluate(arguments: Sequence[str]) -> None:
     """Judge a network on the test data."""
     with terminal(stderr=True).status("starting ..."):
+        from superpose.train.config import read
         from superpose.train.evaluation import evaluate as judge
         from superpose.train.evaluation import find_weights
-        from superpose.train.run import CONFIG
-    reader = _reader(EVAL)
     path, rest = _divide(arguments)
+    about = {"prog": "superpose eval", "usage": EVAL, "description": OPTIONS}
     if path is None:
-        reader.parse_args(rest)  # shows the help if asked for
-        raise ValueError(f"name a run or a checkpoint: {EVAL}.")
+        read(rest, **about)  # for --help
+        raise ValueError(f"name a run or a checkpoint first: {EVAL}.")
     weights = find_weights(Path(path))
-    settings = reader.parse_args(["--config", str(weights.parent / CONFIG), *rest])
-    scores, count = judge(reader, settings, weights)
+    config = read(["--config", str(weights.parent / CONFIG), *rest], **about)
+    scores, count = judge(config, weights)
     rows = [
         [name, f"{s.value:.4f}", "–" if s.interval is None else "{:.4f} to {:.4f}".format(*s.interval)]
         for name, s in scores.items()
@@ -69,11 +68,3 @@ def _divide(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], list(arguments[1:])
     return None, list(arguments)
-
-
-def _reader(usage: str) -> "jsonargparse.ArgumentParser":
-    from superpose.train.config import parser
-
-    return parser(
-        prog=" ".join(usage.split()[:2]), usage=usage, description=f"Options are those of a configuration, {EXAMPLE}."
-    )

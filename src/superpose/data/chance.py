@@ -32,8 +32,8 @@ def uniforms(indices: np.ndarray, count: int, *key: int) -> np.ndarray:
         True
     """
     state = np.zeros(1, np.uint64)
-    for word in (*key, np.asarray(indices)[:, None], np.arange(count)):
-        state = _mixed(state + (np.asarray(word).astype(np.uint64) + np.uint64(1)) * STEP)
+    for word in (*map(np.atleast_1d, key), indices[:, None], np.arange(count)):
+        state = _mixed(state + (word.astype(np.uint64) + np.uint64(1)) * STEP)  # modulo 2^64
     return (state >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
 
 

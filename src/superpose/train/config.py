@@ -1,19 +1,17 @@
 """The configuration of a run: YAML and overrides, checked against the types of what they make."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback
 
 from superpose.data.chance import seeded
+from superpose.train import classification as classification  # so that the name of its task is known
 from superpose.train.data import Data
 from superpose.train.module import Optimization
 from superpose.train.task import Task
-
-RECIPES = files("superpose.train") / "recipes"
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Machine:
     devices: int | Literal["auto"] = "auto"
     nodes: int = 1
     strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
-    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
     accumulate: int = 1
     compile: bool = False
 
@@ -58,7 +56,7 @@ class Records:
 
 @dataclass
 class Config:
-    """All there is to say about a run."""
+    """All there is to say about a run, and as text what makes it anew."""
 
     task: Task
     data: Data
@@ -67,14 +65,13 @@ class Config:
     records: Records
     callbacks: list[Callback]
     seed: int
+    text: str
 
 
 def parser(**options: Any) -> ArgumentParser:
     """What reads configurations."""
-    import superpose.train.classification  # noqa: F401  so that its name is known
-
-    made = ArgumentParser(exit_on_error=True, **options)
-    made.add_argument("--config", action="config", help="YAML file, or the name of a recipe")
+    made = ArgumentParser(allow_abbrev=False, **options)
+    made.add_argument("--config", action="config", help="YAML file")
     made.add_subclass_arguments(Task, "task", help="what is learned", required=True)
     made.add_subclass_arguments(Data, "data", help="from what", required=True)
     made.add_class_arguments(Optimization, "optimization")
@@ -86,27 +83,22 @@ def parser(**options: Any) -> ArgumentParser:
     return made
 
 
-def build(reader: ArgumentParser, chosen: Namespace) -> Config:
-    """The objects that a configuration describes; the first weights depend on its seed alone."""
+def read(arguments: Sequence[str], **options: Any) -> Config:
+    """The configuration that arguments such as `--config FILE --seed 3` describe.
+
+    The first weights depend on the seed alone.
+
+    Args:
+        arguments: What would stand on the command line.
+        **options: Arguments of the parser, such as its name in messages.
+
+    Raises:
+        ValueError: If an object cannot be made of its arguments.
+        SystemExit: If there are no such options, or their values are of the wrong type.
+    """
+    reader = parser(**options)
+    chosen = reader.parse_args(list(arguments))
     with seeded(chosen.seed):
         made = reader.instantiate_classes(chosen)
     names = ("task", "data", "optimization", "machine", "records", "callbacks", "seed")
-    return Config(**{name: made[name] for name in names})
-
-
-def recipes() -> list[str]:
-    """Names of the configurations that come with superpose."""
-    return sorted(path.name.removesuffix(".yaml") for path in RECIPES.iterdir() if path.name.endswith(".yaml"))
-
-
-def find_config(name: str) -> str:
-    """The file of that path, or the recipe of that name.
-
-    Raises:
-        ValueError: If there is neither.
-    """
-    if Path(name).is_file():
-        return name
-    if name in recipes():
-        return str(RECIPES / f"{name}.yaml")
-    raise ValueError(f"there is no file {name}, and the recipes are {', '.join(recipes())}.")
+    return Config(**{name: made[name] for name in names}, text=reader.dump(chosen))

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 from torchmetrics.classification import MulticlassAccuracy
 
 from superpose.train.checkpoints import BEST, MODEL, SaveBest
-from superpose.train.config import build
+from superpose.train.config import Config
 from superpose.train.module import Training
 from superpose.train.run import placed, quiet
 
@@ -33,18 +32,16 @@ class Score:
     interval: tuple[float, float] | None = None
 
 
-def evaluate(reader: ArgumentParser, chosen: Namespace, weights: Path) -> tuple[dict[str, Score], int]:
+def evaluate(config: Config, weights: Path) -> tuple[dict[str, Score], int]:
     """The measures of a network's task on the test data, and how many samples there were.
 
     Args:
-        reader: What has read the configuration of the run.
-        chosen: The configuration.
+        config: The configuration of the run.
         weights: `best.safetensors` or a checkpoint of the run.
 
     Raises:
         ValueError: If the weights are not those of the configuration's network.
     """
-    config = build(reader, chosen)
     state = read_weights(weights)
     try:
         config.task.model.load_state_dict(state)
@@ -56,13 +53,12 @@ def evaluate(reader: ArgumentParser, chosen: Namespace, weights: Path) -> tuple[
     silent: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     with quiet():
         trainer = Trainer(**placed(machine), **silent)
-        (values,) = trainer.test(
-            Training(config.task, config.optimization, seed=config.seed), datamodule=config.data, verbose=False
-        )
+        module = Training(config.task, config.optimization, seed=config.seed)
+        trainer.test(module, datamodule=config.data, verbose=False)
     count = len(trainer.test_dataloaders.dataset)  # type: ignore[union-attr]
     scores = {}
     for name, metric in config.task.metrics.items():
-        value = values[f"test/{name}"]
+        value = float(trainer.callback_metrics[f"test/{name}"])
         share = isinstance(metric, MulticlassAccuracy) and metric.average == "micro"
         scores[name] = Score(value, wilson(value, count) if share else None)
     return scores, count

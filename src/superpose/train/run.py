@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -26,11 +24,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 import superpose
 from superpose.storage import write_whole
 from superpose.train.checkpoints import LAST, Files, SaveBest, SaveLast
-from superpose.train.config import Config, Machine, build
+from superpose.train.config import Config, Machine
 from superpose.train.module import Training
 from superpose.train.progress import Bar, Lines
 from superpose.train.sharding import ShardedTraining, sharded
-from superpose.train.table import MetricsTable
+from superpose.train.table import Curves, MetricsTable
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.csv"
 PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "numpy")
@@ -42,12 +40,11 @@ HARMLESS = (
 """Warnings of Lightning about what is meant to be so."""
 
 
-def train(reader: ArgumentParser, chosen: Namespace, console: Console, resume: Path | None = None) -> Path:
+def train(config: Config, console: Console, resume: Path | None = None) -> Path:
     """Do what a configuration says, or go on with it.
 
     Args:
-        reader: What has read the configuration.
-        chosen: The configuration.
+        config: The configuration.
         console: Where to tell how it goes.
         resume: Folder of a run to go on with.
 
@@ -58,14 +55,13 @@ def train(reader: ArgumentParser, chosen: Namespace, console: Console, resume: P
         ValueError: If the configuration cannot work, or there is no checkpoint to go on from.
         KeyboardInterrupt: If it was interrupted; what has been saved is complete.
     """
-    config, text = build(reader, chosen), reader.dump(chosen)
-    folder = new_folder(config, text) if resume is None else resume
+    folder = new_folder(config) if resume is None else resume
     step = 0 if resume is None else steps_done(resume)
     with quiet():
         trainer, module = assemble(config, folder, console, step)
-    if rank_zero_only.rank == 0:
+    if is_first():
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG, text.encode())
+        write_whole(folder / CONFIG, config.text.encode())
         write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
         console.print(f"{'Going on with' if resume else 'Writing to'} {folder}", soft_wrap=True)
     checkpoint = None if resume is None else folder / LAST
@@ -75,9 +71,10 @@ def train(reader: ArgumentParser, chosen: Namespace, console: Console, resume: P
             trainer.fit(module, datamodule=config.data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
         signal.signal(signal.SIGINT, on_interrupt)
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
+        if not trainer.interrupted:
+            raise
+        console.print(f"\nInterrupted. Go on with:\n  superpose train --resume {folder}", soft_wrap=True)
+        raise KeyboardInterrupt from None
     return folder
 
 
@@ -93,15 +90,18 @@ def assemble(config: Config, folder: Path, console: Console, step: int = 0) -> t
         *config.callbacks,
     ]
     if o.ema is not None:
-        if machine.strategy == "fsdp2":
-            raise ValueError("averaged weights (optimization.ema) cannot be sharded; take machine.strategy ddp.")
+        if machine.strategy == "fsdp2" or machine.precision == "64-true":
+            raise ValueError(
+                f"averaged weights (optimization.ema) are neither sharded nor of double precision; change machine.strategy "
+                f"{machine.strategy} or machine.precision {machine.precision}."
+            )
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(o.ema)))
     if machine.compile:
         config.task.model.compile()
     trainer = Trainer(
         max_epochs=o.epochs,
         gradient_clip_val=o.clip,
-        logger=[MetricsTable(folder / METRICS, step), TensorBoardLogger(str(folder), name="", version="")],
+        logger=[MetricsTable(folder / METRICS, step), Curves(str(folder), name="", version="")],
         callbacks=callbacks,
         enable_progress_bar=console.is_terminal,
         **placed(machine),
@@ -127,10 +127,19 @@ def placed(machine: Machine) -> dict[str, Any]:
     }
 
 
-def new_folder(config: Config, text: str) -> Path:
+def is_first() -> bool:
+    """Whether this is the process that writes and talks."""
+    return rank_zero_only.rank == 0
+
+
+def new_folder(config: Config) -> Path:
     """Where a new run goes: named by the time and the configuration."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    return Path(config.records.folder) / config.records.name / f"{now}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return (
+        Path(config.records.folder)
+        / config.records.name
+        / f"{now}-{hashlib.sha256(config.text.encode()).hexdigest()[:8]}"
+    )
 
 
 def steps_done(folder: Path) -> int:
@@ -162,13 +171,15 @@ def environment() -> dict[str, Any]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave out what Lightning says about things that are meant to be so."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.WARNING)
+    logs = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for message in HARMLESS:
                 warnings.filterwarnings("ignore", message)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

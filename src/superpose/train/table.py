@@ -1,10 +1,11 @@
-"""What is measured while training, as a table in a file."""
+"""What is measured while training: a table in a file, and curves for TensorBoard."""
 
 import csv
 import io
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -61,6 +62,14 @@ class MetricsTable(Logger):
     def _is_done(self, row: dict[str, str]) -> bool:
         """A loss is logged before the update it leads to, a validation after it."""
         return int(row["step"]) < self._step + (not row.get("train/loss"))
+
+
+class Curves(TensorBoardLogger):
+    """What TensorBoard shows."""
+
+    def save(self) -> None:
+        """Flush, and write no file of hyperparameters: they are in `config.yaml`."""
+        self.experiment.flush()
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

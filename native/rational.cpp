@@ -191,7 +191,7 @@ template <typename T> static void write_gradients(const Work &work) {
         double *own = totals + group * each;
         for (int64_t j = 0; j < n; j++) {
             const bool negative = call.form == 0 && sign[(call.shared_denominator ? 0 : group * n) + j] < 0;
-            if (!negative) own[m + 1 + j] = -own[m + 1 + j];
+            if (!negative) own[m + 1 + j] = 0 - own[m + 1 + j];
         }
         for (int64_t i = 0; i < each; i++) {
             const bool shared = i <= m ? call.shared_numerator : call.shared_denominator;
@@ -237,7 +237,8 @@ template <typename T> static Work plan(const RationalCall &call) {
     if (blocks > BLOCKS) blocks = BLOCKS;
     if (blocks > room) blocks = room;
     if (blocks < 1) blocks = 1;
-    const Layout layout = {call.groups == 1 ? 1 : call.channels, call.groups == 1 ? L : call.inner, call.groups};
+    const bool one = call.groups == 1; // then any period will do
+    const Layout layout = {one ? 1 : call.channels, one ? RUN : call.inner, call.groups};
     while (rows * layout.width() % L) rows *= 2;
     const int64_t period = rows * layout.width(), vectors = (elements + L - 1) / L;
     const int64_t length = vectors * L < period ? vectors * L : period;

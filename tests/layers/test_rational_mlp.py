@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from superpose._select import kernels
 from superpose.layers import RationalMlp
 from superpose.layers.rational_init import kat_release
 
@@ -76,3 +77,34 @@ def test_dropout_is_active_in_training_only():
 def test_a_norm_is_refused():
     with pytest.raises(ValueError, match="no norm between its layers"):
         RationalMlp(16, norm_layer=nn.LayerNorm)
+
+
+@pytest.mark.skipif(kernels is None, reason="the compiled kernels are missing")
+def test_x_alone_is_kept_unless_somebody_watches():
+    """Two layers keep their two inputs; with a hook they also keep what the activations give, with the same gradients."""
+    mlp = RationalMlp(16, 64, init=kat_release, dtype=torch.float64)
+    x = _x(1000, 16).double().requires_grad_()
+    plain, kept = _grads(mlp, x)
+    assert kept == 1000 * (16 + 64)
+    seen = []
+    for module in (mlp.fc1, mlp.act2):
+        module.register_forward_hook(lambda *args: seen.append(args[2]))
+    watched, kept = _grads(mlp, x)
+    assert kept == 1000 * (16 + 16 + 64 + 64)
+    assert len(seen) == 2
+    for one, other in zip(plain, watched, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def _grads(mlp, x):
+    """Gradients of the input and the parameters, and how many numbers of the activations were kept for them."""
+    sizes = {}
+
+    def keep(tensor):
+        sizes[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = mlp(x)
+    grads = torch.autograd.grad(y.square().sum(), [x, *mlp.parameters()])
+    return grads, sum(size for size in sizes.values() if size >= 10 * len(x))

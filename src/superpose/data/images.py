@@ -133,8 +133,12 @@ def open_images(root: str | os.PathLike[str], split: str) -> Images:
     raise DataMissingError(f"{folder} holds no images to {split} with: expected {LAYOUTS.format(split=split)}.")
 
 
-def find_root(root: str | os.PathLike[str]) -> Path:
+def find_root(root: str | os.PathLike[str], layout: str = f"layouts: {LAYOUTS.format(split='train')}") -> Path:
     """The folder of a data set, here or in the folder that SUPERPOSE_DATA names.
+
+    Args:
+        root: Its path, or its name there.
+        layout: How it is to be laid out, for the error.
 
     Raises:
         DataMissingError: If there is no such folder.
@@ -147,7 +151,7 @@ def find_root(root: str | os.PathLike[str]) -> Path:
     hint = "" if base else " (or set SUPERPOSE_DATA to the folder that holds your data sets)"
     raise DataMissingError(
         f"no data in {' or '.join(str(place.absolute()) for place in places)}: put them there, or name their folder with "
-        f"--data.root{hint}. Nothing is downloaded. Layouts: {LAYOUTS.format(split='train')}."
+        f"--data.root{hint}. Nothing is downloaded; {layout}."
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from superpose.layers.rational_fit import Function, RationalFit, fit_rational
 from superpose.layers.rational_init import Initializer, variance_preserving
-from superpose.ops.rational import rational
+from superpose.ops.rational import rational, rational_linear
 
 
 class GroupRational(nn.Module):
@@ -148,4 +148,25 @@ class GRKANLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Apply the group's function to every input, and mix."""
-        return self.linear(self.rational(x))
+        return then_linear(self.rational, self.linear, x)
+
+
+def then_linear(activation: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
+    """`linear(activation(x))`, in one step that keeps x alone for the backward pass where nobody watches or changes the two.
+
+    Modules that have hooks, or that something else was put in the place of (quantised or low-rank maps, parametrised
+    weights), are called one after the other, as a user of `torch.nn` expects.
+    """
+    if type(activation) is not GroupRational or type(linear) is not nn.Linear or activation.axis != -1:
+        return linear(activation(x))
+    if _watched(activation) or _watched(linear):
+        return linear(activation(x))
+    return rational_linear(
+        x, activation.weight_numerator, activation.weight_denominator, linear.weight, linear.bias, activation.form
+    )
+
+
+def _watched(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )

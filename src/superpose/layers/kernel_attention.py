@@ -150,13 +150,16 @@ class KernelAttention(nn.Module):
 
         As published (`paper_compat`) the width is fixed and all pairs count the same, so that a score does not see
         which coordinate holds which number, and attention is nearly even over all tokens. The learned affine map of
-        its normalisation can leave the kernel's radius, beyond which numbers count as the radius; the radius here
-        allows for twice the normalised range. Repaired, every head learns its width within a factor of two and a matrix
-        of weights of rank one.
+        its normalisation may take numbers beyond 6 and beyond all that normalisation alone can give; they then count as
+        the larger of these. Repaired, there is no such map, and every head learns its width, within a factor of two, and
+        a matrix of weights of rank one.
         """
         reach = max(1.0, (dim // num_heads - 1) ** 0.5)
         if paper_compat:
-            kernel, more = GaussianKernel(sigma, radius=2 * reach), {"weights": "ones", "coordinates": nn.LayerNorm}
+            kernel, more = (
+                GaussianKernel(sigma, radius=max(6.0, reach)),
+                {"weights": "ones", "coordinates": nn.LayerNorm},
+            )
         else:
             kernel, more = GaussianKernel(sigma, learn=(sigma / 2, sigma * 2), eps=1e-4, radius=reach), {"weights": 1}
         return cls(dim, num_heads, **{"qkv_bias": True, "kernel": kernel, **more, **options})

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from superpose.layers.group_rational import GroupRational
+from superpose.layers.group_rational import GroupRational, then_linear
 from superpose.layers.rational_fit import Function, RationalFit
 from superpose.layers.rational_init import Initializer, variance_preserving
 
@@ -83,5 +83,10 @@ class RationalMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Two times: activation, dropout, linear map."""
-        x = self.fc1(self.drop1(self.act1(x)))
-        return self.fc2(self.drop2(self.act2(x)))
+        return _layer(self.act2, self.drop2, self.fc2, _layer(self.act1, self.drop1, self.fc1, x))
+
+
+def _layer(activation: nn.Module, drop: nn.Dropout, linear: nn.Module, x: Tensor) -> Tensor:
+    if drop.training and drop.p > 0:
+        return linear(drop(activation(x)))
+    return then_linear(activation, linear, x)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torchmetrics.classification import MulticlassAccuracy
 
 from superpose.train.checkpoints import BEST, MODEL, SaveBest
+from superpose.train.classification import Classification
 from superpose.train.config import Config
 from superpose.train.module import Training
 from superpose.train.run import placed, quiet
@@ -57,9 +58,13 @@ def evaluate(config: Config, weights: Path) -> tuple[dict[str, Score], int]:
         trainer.test(module, datamodule=config.data, verbose=False)
     count = len(trainer.test_dataloaders.dataset)  # type: ignore[union-attr]
     scores = {}
-    for name, metric in config.task.metrics.items():
-        value = float(trainer.callback_metrics[f"test/{name}"])
-        share = isinstance(metric, MulticlassAccuracy) and metric.average == "micro"
+    metrics = dict(config.task.metrics.items())
+    # The pixels of an image are not independent answers; one metric may have several values, under names of its own.
+    single = isinstance(config.task, Classification)
+    for key, logged in trainer.callback_metrics.items():
+        name, value = key.removeprefix("test/"), float(logged)
+        metric = metrics.get(name)
+        share = single and isinstance(metric, MulticlassAccuracy) and metric.average == "micro"
         scores[name] = Score(value, wilson(value, count) if share else None)
     return scores, count
 

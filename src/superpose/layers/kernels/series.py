@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from superpose.bases import Basis, BeamModes, Bernstein, BSpline
 from superpose.bases.beam import wave_numbers
 from superpose.layers.kernels.kernel import Kernel, Mix, centred
-from superpose.layers.kernels.sums import sums
+from superpose.layers.kernels.sums import Direct, Work, sums
 
 
 class SeriesKernel(Kernel):
@@ -35,6 +35,10 @@ class SeriesKernel(Kernel):
         """Derivatives of the basis at every coordinate, from the function numbered `first` on."""
         return self.basis(x, order)[..., first:].mT
 
+    def work(self, first: int, mix: Mix) -> Work:
+        """How the functions from the one numbered `first` on are added up with this mix."""
+        return Direct(partial(self.functions, first=first), self.basis.num)
+
     def coef(self, mix: Mix, head_dim: int, *, query: bool) -> Float[Tensor, "heads coordinates functions features"]:
         """The coefficients with which `KANLinear` on this basis has the features of a head as its outputs."""
         columns = torch.eye(head_dim, dtype=self.spectrum().dtype).unsqueeze(0) if mix is None else mix
@@ -45,9 +49,13 @@ class SeriesKernel(Kernel):
         self, q: Tensor, k: Tensor, left: Mix, right: Mix, relative: bool
     ) -> tuple[Float[Tensor, "batch queries heads features"], Float[Tensor, "batch keys heads features"]]:
         first = int(relative and self.constant)
-        functions = partial(self.functions, first=first)
-        keys = sums(functions, k, right)
-        queries = keys if q is k and left is right else sums(functions, q, left)
+        if q is k and left is right:
+            queries = keys = sums(self.work(first, left), q, left)
+        elif q is k and left is not None and right is not None:  # the functions are computed once
+            both = sums(self.work(first, left), q, torch.cat([left, right], -1))
+            queries, keys = both.split([left.shape[-1], right.shape[-1]], -2)
+        else:
+            queries, keys = sums(self.work(first, left), q, left), sums(self.work(first, right), k, right)
         weighted = queries * self.spectrum()[:, None, first:].to(queries.dtype)
         return weighted.flatten(-2), (centred(keys) if relative else keys).flatten(-2)
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from math import atan, ceil, erfc, exp, inf, log, pi, sqrt
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from superpose.bases import Fourier
 from superpose.bases.basis import check_size
-from superpose.layers.kernels.kernel import per_head
+from superpose.layers.kernels.harmonics import Harmonics
+from superpose.layers.kernels.kernel import Mix, per_head
 from superpose.layers.kernels.series import SeriesKernel
+from superpose.layers.kernels.sums import Work
 
 
 class StationaryKernel(SeriesKernel):
@@ -60,6 +63,12 @@ class StationaryKernel(SeriesKernel):
         if order == 0:
             return values
         return values * rate**order * (x == inside).unsqueeze(-2)
+
+    def work(self, first: int, mix: Mix) -> Work:
+        if mix is None:
+            return super().work(first, mix)
+        functions = partial(self.functions, first=first)
+        return Harmonics(functions, self.basis.harmonics, self.period, self.radius, first)
 
     def coordinates(self, head_dim: int) -> nn.Module:
         r"""Layer normalisation without parameters: no coordinate of d exceeds $\sqrt{d - 1}$."""

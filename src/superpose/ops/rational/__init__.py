@@ -6,13 +6,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from superpose._select import Obstacle, choose, transformed
-from superpose.ops.rational import native, reference, traced  # noqa: F401 - traced enters its operations
+from superpose.ops.rational import gpu, native, reference, traced  # noqa: F401 - traced enters its operations
 from superpose.ops.rational.function import Kernel, call
 from superpose.ops.rational.linear import call_linear
 from superpose.ops.rational.reference import FORMS as FORMS
 from superpose.ops.rational.reference import groups_of as groups_of
 
-KERNELS: dict[str, Kernel] = {"native": native}
+KERNELS: dict[str, Kernel] = {"triton": gpu, "native": native}
 """The implementations beside the reference, best first."""
 CANDIDATES: dict[str, Obstacle] = {name: kernel.obstacle for name, kernel in KERNELS.items()}
 CANDIDATES["reference"] = reference.obstacle

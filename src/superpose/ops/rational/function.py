@@ -31,6 +31,18 @@ class Kernel(Protocol):
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Gradients of x, numerator and denominator where they are needed."""
 
+    def backward_and_forward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        numerator: Tensor,
+        denominator: Tensor,
+        form: str,
+        axis: int,
+        needed: tuple[bool, bool, bool],
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """The values, and then the same gradients."""
+
 
 def call(kernel: Kernel, x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int) -> Tensor:
     """As the reference's, by a kernel that has no obstacle."""

@@ -35,9 +35,11 @@ class Launch:
     programs: int
 
 
-FORWARD = Launch(256, 4, 8)
-BACKWARD = Launch(128, 4, 6)
-SUM_BLOCK = 1024
+FORWARD = Launch(128, 4, 16)
+SLOPES = Launch(128, 4, 12)
+SUMS = Launch(128, 4, 7)
+PART = 2048
+"""Sums of threads that a program adds at once."""
 
 
 def obstacle(x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int) -> str | None:
@@ -124,7 +126,7 @@ def _backward(
     da = make(numerator, memory_format=torch.contiguous_format) if need_a else None
     db = make(denominator, memory_format=torch.contiguous_format) if need_b else None
     if x.numel() and any(needed):
-        job = _Job(x, numerator, denominator, form, axis, BACKWARD)
+        job = _Job(x, numerator, denominator, form, axis, SUMS if need_a or need_b else SLOPES)
         counted, others = numerator.shape[1] * need_a, denominator.shape[1] * need_b
         sums = x.new_empty(counted + others, job.threads, dtype=job.wide) if counted + others else x
         with job.device():
@@ -164,9 +166,9 @@ class _Job:
         self.programs = _programs(vectors, self.period, launch, _multiprocessors(x.device))
         self.threads = self.programs * launch.threads
         self.long = vectors + self.threads >= 2**31
-        self.coefficients = numerator.contiguous(), denominator.contiguous()
-        self.places = self.period, inner, channels, *rows
-        self.numbers = vectors, *self.places
+        self.coefficients = numerator.resolve_neg().contiguous(), denominator.resolve_neg().contiguous()
+        self.rows, self.places = rows, (self.period, inner, channels)
+        self.numbers = vectors, *self.places, *rows
         self.degrees = numerator.shape[1] - 1, denominator.shape[1]
         self.sum_abs = form == "sum_abs"
         self.kernels: Any = import_module("superpose.ops.rational.gpu_kernels")
@@ -184,14 +186,23 @@ class _Job:
             "FAST": self.wide is torch.float32 and not INTERPRETED,
             "INDEX": tl.int64 if self.long else tl.int32,
             "num_warps": self.launch.warps,
+            "enable_fp_fusion": True,
         }
 
     def add(self, sums: Tensor, da: Tensor, db: Tensor, counted: int) -> None:
-        """Add the sums of the threads."""
-        constants = self.constants()
-        self.kernels.sum_kernel[max(self.places[3:]), len(sums)](
-            sums, self.coefficients[1], da, db, self.threads, *self.places, counted,
-            N=self.degrees[1], SUM_ABS=self.sum_abs, V=self.width, BLOCK=SUM_BLOCK, WIDE=constants["WIDE"],
+        """Add the sums of the threads, in two steps so that the whole device takes part."""
+        constants = {"V": self.width, "WIDE": self.constants()["WIDE"], "enable_fp_fusion": True}
+        groups = max(self.rows)
+        block = min(1 << (ceil(self.period / groups) - 1).bit_length(), PART)
+        periods = PART // block
+        parts = -(-self.threads // (self.period * periods))
+        found = sums.new_empty(len(sums), groups, parts)
+        self.kernels.part_kernel[groups, len(sums), parts](
+            sums, found, self.threads, *self.places, groups, PERIODS=periods, BLOCK=block, **constants
+        )
+        self.kernels.sum_kernel[groups, len(sums)](
+            found, self.coefficients[1], da, db, parts, groups, *self.rows, counted,
+            N=self.degrees[1], SUM_ABS=self.sum_abs, BLOCK=256, WIDE=constants["WIDE"], enable_fp_fusion=True,
         )  # fmt: skip
 
     def device(self) -> AbstractContextManager[Any]:
@@ -201,14 +212,20 @@ class _Job:
 
 def _dense(x: Tensor) -> Tensor:
     """X itself if it fills a run of memory in any order of its axes, or else a copy that does."""
+    if x.is_contiguous() and not x.is_neg():
+        return x
     return _laid_out_as(torch.empty_like(x, device="meta"), x)
 
 
 def _laid_out_as(like: Tensor, x: Tensor) -> Tensor:
-    wanted = [stride for stride, size in zip(like.stride(), like.shape, strict=True) if size > 1]
-    if wanted == [stride for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1]:
+    if not x.is_neg() and _strides(x) == _strides(like):
         return x
     return torch.empty_like(like, device=x.device).copy_(x)
+
+
+def _strides(x: Tensor) -> list[int]:
+    """Of the axes that are longer than one; those of the others mean nothing."""
+    return [stride for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1]
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 RUNTIME = [
-    "vectors", "period", "inner", "channels", "numerators", "denominators", "threads", "counted",
+    "vectors", "period", "inner", "channels", "numerators", "denominators", "threads", "counted", "groups", "parts",
 ]  # fmt: skip
 """Numbers that no kernel is compiled anew for."""
 
@@ -92,7 +92,7 @@ def forward_kernel(
     M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, THREADS: tl.constexpr,
     WIDE: tl.constexpr, FAST: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
-    """y = F(x)."""
+    """Values."""
     first = tl.program_id(0).to(INDEX) * THREADS + tl.arange(0, THREADS)
     lanes = tl.arange(0, V)[None, :]
     a, b = _group_coefficients(
@@ -108,23 +108,30 @@ def forward_kernel(
 
 
 @triton.jit
-def _add_moments(sums, x, u, t, ts, M: tl.constexpr, N: tl.constexpr, SUM_ABS: tl.constexpr,
+def _columns(x, THREADS: tl.constexpr, V: tl.constexpr):
+    """The numbers of every thread's vector, one by one: registers get other names, nothing moves."""
+    columns = (tl.reshape(x, [THREADS]),) if V == 1 else ()
+    if V > 1:
+        even, odd = tl.split(tl.reshape(x, [THREADS, V // 2, 2]))
+        columns = _columns(even, THREADS, V // 2) + _columns(odd, THREADS, V // 2)
+    return columns
+
+
+@triton.jit
+def _add_moments(sums, x, u, t, M: tl.constexpr, N: tl.constexpr, ABS: tl.constexpr,
                  NEED_A: tl.constexpr, NEED_B: tl.constexpr):  # fmt: skip
     """Add the products with the powers of x: of u for the numerator, of t for the denominator."""
     added = ()
+    power = x
     if NEED_A:
-        weighted = u
-        added = added + (sums[0] + tl.sum(weighted, 1),)  # noqa: RUF005
-        power = x
+        added = added + (sums[0] + u,)  # noqa: RUF005
         for i in tl.static_range(1, M + 1):
-            added = added + (sums[i] + tl.sum(u * power, 1),)  # noqa: RUF005
+            added = added + (sums[i] + u * power,)  # noqa: RUF005
             power = power * x
+    power = x
     if NEED_B:
-        power = x
-        for j in tl.static_range(1, N + 1):
-            # |x|^j is x^j for even j, and for odd ones the sign is in ts.
-            product = (t if SUM_ABS and j % 2 == 0 else ts) * power
-            added = added + (sums[(M + 1 if NEED_A else 0) + j - 1] + tl.sum(product, 1),)  # noqa: RUF005
+        for j in tl.static_range(N):
+            added = added + (sums[(M + 1 if NEED_A else 0) + j] + t * (tl.abs(power) if ABS else power),)  # noqa: RUF005
             power = power * x
     return added
 
@@ -168,35 +175,56 @@ def backward_kernel(
             if N > 0:
                 dx -= ts * _slope(tl.abs(x) if SUM_ABS else x, b, 1, N)
             tl.store(dx_pointer + place, dx.to(dx_pointer.dtype.element_ty), mask=here)
-        sums = _add_moments(sums, x, u, t, ts, M, N, SUM_ABS, NEED_A, NEED_B)
+        if COUNT > 0:
+            xs = _columns(x, THREADS, V)
+            us = _columns(u, THREADS, V)
+            tss = _columns(t if SUM_ABS else ts, THREADS, V)
+            for k in tl.static_range(V):
+                sums = _add_moments(sums, xs[k], us[k], tss[k], M, N, SUM_ABS, NEED_A, NEED_B)
     threads = tl.num_programs(0).to(tl.int64) * THREADS
     for k in tl.static_range(COUNT):
         tl.store(sums_pointer + k * threads + first, sums[k])
 
 
 @triton.jit(do_not_specialize=RUNTIME)
-def sum_kernel(
-    sums_pointer, b_pointer, da_pointer, db_pointer, threads, period, inner, channels, numerators, denominators, counted,
-    N: tl.constexpr, SUM_ABS: tl.constexpr, V: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
+def part_kernel(
+    sums_pointer, parts_pointer, threads, period, inner, channels, groups,
+    V: tl.constexpr, PERIODS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """One derivative: the sum over all threads that own vectors of its channels, in a fixed order.
+    """One sum of one group over the threads of some periods."""
+    group, k, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    # Channel c has group c * groups // channels.
+    low = (group.to(tl.int64) * channels + groups - 1) // groups * inner // V
+    high = ((group + 1).to(tl.int64) * channels + groups - 1) // groups * inner // V
+    rows = (part.to(tl.int64) * PERIODS + tl.arange(0, PERIODS))[:, None] * period
+    sums_pointer += k.to(tl.int64) * threads
+    total = tl.zeros([PERIODS, BLOCK], WIDE)
+    for start in range(low, high, BLOCK):
+        vectors = (start + tl.arange(0, BLOCK))[None, :]
+        here = (vectors < high) & (rows + vectors < threads)
+        total += tl.load(sums_pointer + rows + vectors, mask=here, other=0.0)
+    place = (k.to(tl.int64) * groups + group) * tl.num_programs(2) + part
+    tl.store(parts_pointer + place, tl.sum(total))
+
+
+@triton.jit(do_not_specialize=RUNTIME)
+def sum_kernel(
+    parts_pointer, b_pointer, da_pointer, db_pointer, parts, groups, numerators, denominators, counted,
+    N: tl.constexpr, SUM_ABS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """One derivative, of the parts of its group, or of all groups where these share a row.
 
     The first `counted` sums are those of the numerator's coefficients, the others those of the denominator's.
     """
     row, k = tl.program_id(0), tl.program_id(1)
     rows = tl.where(k < counted, numerators, denominators)
     if row < rows:
-        # Channel c has row c * rows // channels.
-        low = (row.to(tl.int64) * channels + rows - 1) // rows * inner // V
-        high = ((row + 1).to(tl.int64) * channels + rows - 1) // rows * inner // V
-        width = high - low
-        count = (threads + period - 1) // period * width
+        count = (groups // rows).to(tl.int64) * parts
+        parts_pointer += k.to(tl.int64) * groups * parts + row * count
         total = tl.zeros([BLOCK], WIDE)
         for start in range(0, count, BLOCK):
-            each = start + tl.arange(0, BLOCK)
-            thread = each // width * period + low + each % width
-            owned = (each < count) & (thread < threads)
-            total += tl.load(sums_pointer + k.to(tl.int64) * threads + thread, mask=owned, other=0.0)
+            part = start + tl.arange(0, BLOCK)
+            total += tl.load(parts_pointer + part, mask=part < count, other=0.0)
         value = 0.25 * tl.sum(total)
         if k < counted:
             tl.store(da_pointer + row * counted + k, value)

@@ -1,6 +1,6 @@
 """The group-rational function with a linear map after it, saving the input alone: what lies between is computed again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -53,34 +53,25 @@ def forward(
 
 
 def gradients(
-    values: Callable[..., Tensor],
-    slopes: Callable[..., Sequence[Tensor | None]],
-    grad: Tensor,
-    tensors: Sequence[Any],
-    form: str,
-    needed: Sequence[bool],
+    kernel: Kernel, grad: Tensor, tensors: Sequence[Any], form: str, needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Gradients of x, numerator, denominator, weight and bias where they are needed.
-
-    Args:
-        values: The rational function.
-        slopes: The gradients of its first three arguments.
-        grad: Gradient of the result.
-        tensors: The five arguments.
-        form: Which denominator.
-        needed: Which of the gradients are needed.
-    """
+    """Gradients of x, numerator, denominator, weight and bias, which `tensors` are, where they are needed."""
     x, numerator, denominator, weight, _ = tensors
     args = x, numerator, denominator, form, x.ndim - 1
     rows = prod(x.shape[:-1])
     flat = grad.to(weight.dtype).reshape(rows, weight.shape[0])
     results: list[Tensor | None] = [None] * 5
     with torch.autocast(x.device.type, enabled=False):
+        hidden = None
         if any(needed[:3]):
-            inner = (flat @ weight).to(x.dtype).view(x.shape)
-            results[:3] = slopes(inner, *args, tuple(needed[:3]))
+            inner, wanted = (flat @ weight).to(x.dtype).view(x.shape), (needed[0], needed[1], needed[2])
+            if needed[3]:
+                hidden, *results[:3] = kernel.backward_and_forward(inner, *args, wanted)
+            else:
+                results[:3] = kernel.backward(inner, *args, wanted)
         if needed[3]:
-            results[3] = flat.T @ values(*args).to(weight.dtype).reshape(rows, x.shape[-1])
+            hidden = kernel.forward(*args) if hidden is None else hidden
+            results[3] = flat.T @ hidden.to(weight.dtype).reshape(rows, x.shape[-1])
         if needed[4]:
             results[4] = flat.sum(0)
     return results
@@ -109,4 +100,4 @@ class _RationalLinear(torch.autograd.Function):
         tensors, needed, kernel = ctx.saved_tensors, ctx.needs_input_grad[:5], ctx.kernel
         if is_watched(grads[0], *tensors):
             return *linear_gradients(grads[0], tensors, ctx.form, needed), None, None
-        return *gradients(kernel.forward, kernel.backward, grads[0], tensors, ctx.form, needed), None, None
+        return *gradients(kernel, grads[0], tensors, ctx.form, needed), None, None

@@ -68,6 +68,20 @@ def backward(
     )
 
 
+def backward_and_forward(
+    grad: Tensor,
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    form: str,
+    axis: int,
+    needed: tuple[bool, bool, bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """The values, and then the same gradients."""
+    y = forward(x, numerator, denominator, form, axis)
+    return y, *backward(grad, x, numerator, denominator, form, axis, needed)
+
+
 def _ready(x: Tensor, numerator: Tensor, denominator: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Dense points, and coefficients of the dtype they are computed in: float64 if any is, else float32."""
     wide = torch.float64 in (x.dtype, numerator.dtype, denominator.dtype)

@@ -42,5 +42,6 @@ def _gradients(
         # Views end the search for gradients here, where a parameter may be computed from x or be the same tensor.
         fresh = [tensor if tensor is None else tensor.view_as(tensor) for tensor in tensors]
         wanted = [tensor for tensor, need in zip(fresh, needed, strict=True) if need and tensor is not None]
-        grads = iter(torch.autograd.grad(function(*fresh), wanted, grad, create_graph=create_graph))
+        out = function(*fresh)  # does not depend on x or the denominator where the degrees are 0
+        grads = iter(torch.autograd.grad(out, wanted, grad, create_graph=create_graph, materialize_grads=True))
     return [next(grads) if need else None for need in needed]

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from superpose.ops.rational import linear, native
+from superpose.ops.rational import gpu, linear, native
 from superpose.ops.rational.function import Kernel
 
-KERNELS: dict[str, Kernel] = {"cpu": native}
+KERNELS: dict[str, Kernel] = {"cpu": native, "cuda": gpu}
 """The kernels of each type of device."""
 
 
@@ -22,11 +22,14 @@ def traced_rational(x: Tensor, numerator: Tensor, denominator: Tensor, form: str
 def traced_backward(
     grad: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int, needed: list[bool]
 ) -> list[Tensor]:
-    """Gradients of x, numerator and denominator; an empty tensor stands for one that is not needed."""
-    need_x, need_numerator, need_denominator = needed
-    wanted = need_x, need_numerator, need_denominator
-    grads = KERNELS[x.device.type].backward(grad, x, numerator, denominator, form, axis, wanted)
-    return [x.new_empty(0) if each is None else each for each in grads]
+    """The values and the gradients of x, numerator and denominator; an empty tensor stands for what is not needed."""
+    kernel, wanted = KERNELS[x.device.type], (needed[1], needed[2], needed[3])
+    results: tuple[Tensor | None, ...]
+    if needed[0]:
+        results = kernel.backward_and_forward(grad, x, numerator, denominator, form, axis, wanted)
+    else:
+        results = None, *kernel.backward(grad, x, numerator, denominator, form, axis, wanted)
+    return [x.new_empty(0) if each is None else each for each in results]
 
 
 @traced_rational.register_fake
@@ -38,7 +41,7 @@ def _(x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int) -
 def _(
     grad: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int, needed: list[bool]
 ) -> list[Tensor]:
-    tensors = zip((x, numerator, denominator), needed, strict=True)
+    tensors = zip((x, x, numerator, denominator), needed, strict=True)
     return [
         (torch.empty_like(each) if each is x else each.new_empty(each.shape)) if need else x.new_empty(0)
         for each, need in tensors
@@ -58,10 +61,25 @@ def _(x: Tensor, numerator: Tensor, denominator: Tensor, weight: Tensor, bias: T
     return weight.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
-def _slopes(grad: Tensor, *args: Any) -> list[Tensor | None]:
-    *rest, needed = args
-    grads = traced_backward(grad, *rest, list(needed))
-    return [each if need else None for each, need in zip(grads, needed, strict=True)]
+class _Traced:
+    """The operations above as a kernel."""
+
+    obstacle = staticmethod(native.obstacle)
+    forward = staticmethod(traced_rational)
+
+    @staticmethod
+    def backward(*args: Any) -> Any:
+        """Gradients of x, numerator and denominator where they are needed."""
+        *rest, needed = args
+        grads = traced_backward(*rest, [False, *needed])[1:]
+        return tuple(each if need else None for each, need in zip(grads, needed, strict=True))
+
+    @staticmethod
+    def backward_and_forward(*args: Any) -> Any:
+        """The values, and then the same gradients."""
+        *rest, needed = args
+        y, *grads = traced_backward(*rest, [True, *needed])
+        return y, *(each if need else None for each, need in zip(grads, needed, strict=True))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -70,7 +88,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _derive(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return *_slopes(grad, *ctx.saved_tensors, ctx.form, ctx.axis, ctx.needs_input_grad[:3]), None, None
+    return *_Traced.backward(grad, *ctx.saved_tensors, ctx.form, ctx.axis, ctx.needs_input_grad[:3]), None, None
 
 
 def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -79,8 +97,7 @@ def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _derive_linear(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    needed = ctx.needs_input_grad[:5]
-    return *linear.gradients(traced_rational, _slopes, grad, ctx.saved_tensors, ctx.form, needed), None
+    return *linear.gradients(_Traced(), grad, ctx.saved_tensors, ctx.form, ctx.needs_input_grad[:5]), None
 
 
 traced_rational.register_autograd(_derive, setup_context=_save)

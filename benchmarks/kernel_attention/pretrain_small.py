@@ -108,8 +108,8 @@ def one(attention: str, seed: int, budget: Budget, data: Data) -> dict[str, Any]
     shape = {"img_size": data.test.images.shape[-1], "patch_size": budget.patch, "attention": attention}
     with seeded(seed, 0):
         pretraining = Pretraining(MODEL, model_arguments=shape, decoder=Decoder(64, 2, 4))
-        scratch = FineTuning(MODEL, 10, encoder=None, model_arguments=shape, smoothing=0.1)
-        finetuning = FineTuning(MODEL, 10, encoder=None, model_arguments=shape, smoothing=0.1)
+        scratch = FineTuning(MODEL, 10, encoder="scratch", model_arguments=shape, smoothing=0.1)
+        finetuning = FineTuning(MODEL, 10, encoder="scratch", model_arguments=shape, smoothing=0.1)
     before = learn(pretraining, budget.pretraining, budget, data, seed)
     encoder = pretraining.model.encoder
     frozen = [Labelled(extract(encoder, part.images), part.labels) for part in (data.train, data.test)]

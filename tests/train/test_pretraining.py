@@ -1,8 +1,10 @@
 """From images without labels to a classifier: tasks, recipes, and a whole run of both."""
 
+import contextlib
 import io
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,15 +12,13 @@ import timm
 import torch
 import yaml
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from superpose.cli import main
 from superpose.data.views import Batch
 from superpose.train import recipes
 from superpose.train.config import read
-from superpose.train.evaluation import evaluate, find_weights
 from superpose.train.pretraining import Decoder, FineTuning, Pretraining, save_encoder
-from superpose.train.run import train
 
 TINY = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
 MODEL = "kernel_vit_nano_patch4_32"
@@ -56,7 +56,7 @@ def shades(tmp_path_factory):
 
 @pytest.fixture
 def configured(shades, tmp_path):
-    """Reads a configuration of a task on these images."""
+    """Writes the configuration of a task on these images, and gives its path."""
 
     def make(name, kind, task, **optimization):
         settings = {
@@ -68,7 +68,7 @@ def configured(shades, tmp_path):
         }
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(settings))
-        return read(["--config", str(path)])
+        return str(path)
 
     return make
 
@@ -124,7 +124,7 @@ def test_fine_tuning_begins_with_the_encoder_or_raises(tmp_path):
         tuned = FineTuning(MODEL, 3, encoder=str(place), model_arguments=TINY)
         assert torch.equal(tuned.model.blocks[1].attn.qkv.weight, task.model.encoder.blocks[1].attn.qkv.weight)
         assert torch.equal(tuned.model.patch_embed.proj.weight, task.model.encoder.patch_embed.proj.weight)
-    assert FineTuning(MODEL, 3, encoder=None, model_arguments=TINY).model.head.out_features == 3
+    assert FineTuning(MODEL, 3, encoder="scratch", model_arguments=TINY).model.head.out_features == 3
     with pytest.raises(ValueError, match=r"best\.safetensors cannot be fine-tuned as kernel_vit.*blocks\.1\.norm1"):
         FineTuning(MODEL, 3, encoder=str(file), model_arguments={**TINY, "depth": 1})
     with pytest.raises(ValueError, match=r"of another shape: .*blocks\.0\.attn\.qkv\.weight"):
@@ -133,21 +133,27 @@ def test_fine_tuning_begins_with_the_encoder_or_raises(tmp_path):
         FineTuning(MODEL, 3, encoder=str(tmp_path / "gone"), model_arguments=TINY)
 
 
-def test_from_a_run_without_labels_to_a_judged_classifier(configured):
-    console = Console(file=io.StringIO(), width=200)
+def test_from_images_without_labels_to_a_judged_classifier(configured, tmp_path, capsys):
     task = {"model": MODEL, "model_arguments": TINY, "decoder": {"dim": 12, "depth": 1, "heads": 2}, "norm_pix": False}
-    first = train(configured("without", "Pretraining", task, ema=0.5), console)
-    lines = (first / "metrics.csv").read_text().splitlines()
-    column = lines[0].split(",").index("val/loss")
-    losses = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
+    assert main(["pretrain", configured("without", "Pretraining", task, ema=0.5)]) == 0
+    (first,) = (tmp_path / "runs" / "without").iterdir()
+    losses = pd.read_csv(first / "metrics.csv")["val/loss"].dropna().tolist()
     assert len(losses) == 4
     assert losses[-1] < losses[0]
-    tuning = {"model": MODEL, "num_classes": 3, "encoder": str(first), "model_arguments": TINY}
-    second = train(configured("with", "FineTuning", tuning, layer_decay=0.9, epochs=8), console)
-    config = read(["--config", str(second / "config.yaml"), "--task.encoder", "null"])
-    scores, samples = evaluate(config, find_weights(second))
-    assert samples == 30
-    assert scores["top1"].value > 0.6
+    path = configured("with", "FineTuning", {"model": MODEL, "num_classes": 3, "model_arguments": TINY}, epochs=8)
+    assert main(["finetune", path, "--encoder", str(first), "--optimization.layer_decay", "0.9"]) == 0
+    (second,) = (tmp_path / "runs" / "with").iterdir()
+    capsys.readouterr()
+    assert main(["eval", str(second), "--task.encoder", "scratch"]) == 0
+    (top1,) = (line for line in capsys.readouterr().out.splitlines() if "top1" in line)
+    assert float(top1.split()[1]) > 0.6
+
+
+def test_a_fine_tuning_without_an_encoder_says_so(configured, capsys):
+    path = configured("with", "FineTuning", {"model": MODEL, "num_classes": 3, "model_arguments": TINY})
+    with contextlib.suppress(SystemExit):
+        assert main(["finetune", path]) == 2
+    assert "encoder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -168,7 +174,7 @@ def test_the_papers_recipe_is_the_papers_model():
     first = read(["--config", str(recipes.find("cifar10_pretrain_paper"))])
     assert count(first.task.model) == 4_786_371 - 3 + 48  # a bias for each pixel and channel, not for each channel
     assert first.task.model.hidden == 38
-    second = read(["--config", str(recipes.find("cifar10_finetune_paper")), "--task.encoder", "null"])
+    second = read(["--config", str(recipes.find("cifar10_finetune_paper")), "--task.encoder", "scratch"])
     assert count(second.task.model) == 2_502_410
 
 

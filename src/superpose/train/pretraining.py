@@ -20,6 +20,8 @@ from superpose.vision.transfer import load_encoder_
 
 MASKS = 38
 """Chooses the masks that judge: the same ones after each epoch and in all runs."""
+SCRATCH = "scratch"
+"""What is given in place of an encoder to begin without one; nothing begins so by mistake."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class FineTuning(Classification):
         model: Name of a model that timm knows, the architecture of the encoder.
         num_classes: Number of classes.
         encoder: Folder of a run of `Pretraining`, or a file of weights. Every weight must have its place and every
-            place but the classifier's its weight. None begins from scratch; so do commands on a finished run where its
-            encoder is no longer to be found: `--task.encoder null`.
+            place but the classifier's its weight. `scratch` stands for none; `--task.encoder scratch` also lets a
+            finished run be judged whose encoder is no longer to be found.
         leave_out: Parts of the network to begin from scratch, and parts of the encoder to drop, by the beginnings of
             their names, see `superpose.vision.transfer.load_encoder_`.
         **classification: Arguments of `Classification`.
@@ -128,12 +130,12 @@ class FineTuning(Classification):
         model: str,
         num_classes: int,
         *,
-        encoder: str | None,
+        encoder: str,
         leave_out: Sequence[str] = (),
         **classification: Any,
     ) -> None:
         super().__init__(model, num_classes, **classification)
-        if encoder is None:
+        if encoder == SCRATCH:
             return
         from superpose.train.evaluation import find_weights, read_weights  # which know all tasks
 

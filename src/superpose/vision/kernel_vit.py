@@ -11,6 +11,8 @@ from torch import nn
 
 from superpose.layers import KernelAttention, attention_class
 
+__all__ = ["KINDS", "PRESETS", "Kind", "attention_layer", "blocks_with"]  # timm adds the names of the models
+
 KINDS = (
     "softmax",
     "standard",
@@ -143,7 +145,7 @@ def _register(name: str) -> None:
 
     create.__name__ = create.__qualname__ = f"kernel_vit_{name}"
     create.__doc__ = f"A ViT of the preset {name}; `attention` says how its tokens attend, see `blocks_with`."
-    register_model(create)
+    globals()[create.__name__] = register_model(create)
 
 
 for _name in PRESETS:

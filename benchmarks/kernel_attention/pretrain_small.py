@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from report import Report, options
 
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)
-PENALTIES = (1e-4, 1e-3, 1e-2)
+PENALTIES = (1e-5, 1e-4, 1e-3)
 MODEL = "kernel_vit_nano_patch4_32"
 
 

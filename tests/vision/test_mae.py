@@ -8,6 +8,7 @@ import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
 
+from superpose.vision.kernel_vit import KINDS, blocks_with
 from superpose.vision.mae import MaskedAutoencoder, fix_positions_
 
 
@@ -196,6 +197,27 @@ def test_decoders_take_other_attention_for_each_block():
     mae = MaskedAutoencoder(vit(), 12, 2, 2, attention=["softmax", Mine], mlp_ratio=1, proj_drop=0.1)
     assert [type(block.attn) for block in mae.decoder] == [Attention, Mine]
     assert mae.decoder[1].mlp.fc1.out_features == 12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_attention_on_either_side(kind, generator):
+    encoder = vit(block_fn=blocks_with(["softmax", kind], 2))
+    mae = autoencoder(encoder=encoder, attention=[kind])
+    images = torch.randn(2, 3, 8, 8, generator=generator)
+    visible = mae.draw(images, generator)
+    mae.loss(images, visible).backward()
+    assert all(parameter.grad is not None for parameter in mae.parameters())
+    exact = mae.loss(images, visible).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(mae.loss(images, visible).detach().float(), exact, rtol=2e-2, atol=0)
+
+
+def test_the_whole_forward_pass_is_one_graph(generator):
+    mae = autoencoder()
+    images = torch.randn(2, 3, 8, 8, generator=generator)
+    visible = mae.draw(images, generator)
+    compiled = torch.compile(mae, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images, visible), mae(images, visible))
 
 
 def test_it_learns_to_guess(generator):

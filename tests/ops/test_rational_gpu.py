@@ -21,9 +21,14 @@ triton = pytest.importorskip("triton", reason="Triton comes with PyTorch on Linu
 GPUTarget = pytest.importorskip("triton.backends.compiler").GPUTarget
 
 DEVICE = "cpu" if gpu.INTERPRETED else "cuda"
-on_device = pytest.mark.skipif(
-    not gpu.INTERPRETED and not torch.cuda.is_available(), reason="no GPU; the interpreter runs these tests"
-)
+
+
+def on_device(test):
+    """A test that needs a GPU, or the interpreter."""
+    missing = not gpu.INTERPRETED and not torch.cuda.is_available()
+    return pytest.mark.gpu(pytest.mark.skipif(missing, reason="no GPU; the interpreter runs these tests")(test))
+
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-14, torch.bfloat16: 4e-3, torch.float16: 5e-4}
 SUMS = {torch.float32: 2e-6, torch.float64: 1e-13, torch.bfloat16: 2e-6, torch.float16: 2e-6}

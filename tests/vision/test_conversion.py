@@ -9,6 +9,7 @@ from timm.models import VisionTransformer
 from torch import nn
 
 from superpose.layers import RationalMlp
+from superpose.layers.rational_fit import fit_rational
 from superpose.vision import KAT, kat_from_vit
 
 SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 2, "num_classes": 10}
@@ -73,13 +74,18 @@ def test_identity_comes_first_exactly():
 
 
 def test_each_block_is_calibrated_to_what_it_sees():
-    model, images = _vit(scale=3.0), _images(8)
+    """No block is worse on its own inputs than with the default interval, or with one that holds them all."""
+    model, images = _vit(scale=2.0), _images(8)
     converted = kat_from_vit(model, images=images)
+    intervals = [block.mlp.act2.fit.interval for block in converted.blocks]
+    assert len(set(intervals)) == 3
     for seen, block in zip(_inputs_of_activations(model, images), converted.blocks, strict=True):
-        low, high = block.mlp.act2.fit.interval
-        reach = float(seen.max() - seen.min())
-        assert low == pytest.approx(float(seen.min()) - 0.1 * reach, rel=1e-5)
-        assert high == pytest.approx(float(seen.max()) + 0.1 * reach, rel=1e-5)
+        x = seen.flatten().double()
+        ends = float(x.min()), float(x.max())
+        fits = [block.mlp.act2.fit, fit_rational("gelu"), fit_rational("gelu", ends)]
+        errors = [float((fit(x) - nn.functional.gelu(x)).square().mean()) for fit in fits]
+        assert errors[0] <= 1.001 * errors[1]
+        assert errors[0] <= 1.3 * errors[2]
 
 
 @pytest.mark.parametrize("act", [nn.SiLU(inplace=True), nn.GELU("tanh"), nn.ReLU(), nn.Tanh(), nn.PReLU()], ids=repr)
@@ -138,7 +144,7 @@ def test_it_learns():
 def test_a_distilled_model_and_half_precision():
     model = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, embed_dim=48, depth=1).eval()
     with torch.no_grad():
-        torch.testing.assert_close(kat_from_vit(model)(_images(2, 32)), model(_images(2, 32)), atol=0.01, rtol=0)
+        torch.testing.assert_close(kat_from_vit(model)(_images(2, 32)), model(_images(2, 32)), atol=0.03, rtol=0)
     converted = kat_from_vit(model.bfloat16())
     assert {parameter.dtype for parameter in converted.parameters()} == {torch.bfloat16}
     assert converted(_images(1, 32).bfloat16()).isfinite().all()

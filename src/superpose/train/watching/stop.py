@@ -64,7 +64,7 @@ class StopAtNonFinite(Callback):
         ValueError: When a fit starts, if the module optimizes by hand, so that a step cannot be computed again.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
+    def __init__(self, folder: str | Path | None = None) -> None:
         self._folder = folder
         self._parts: list[Part] = []
         self._losses: list[Tensor] = []

@@ -1,5 +1,7 @@
 """The batches of an epoch, for one process or many."""
 
+from itertools import chain
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,8 +31,8 @@ def steps(size, batch, world, accumulate, epoch=0):
         order.epoch = epoch
     rounds = list(zip(*orders, strict=True))
     assert len(rounds) == len(orders[0])
-    joined = [sorted(sum(parts, [])) for parts in rounds]
-    return [sorted(sum(joined[n : n + accumulate], [])) for n in range(0, len(joined), accumulate)]
+    joined = [sorted(chain(*parts)) for parts in rounds]
+    return [sorted(chain(*joined[n : n + accumulate])) for n in range(0, len(joined), accumulate)]
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 40))

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from safetensors.torch import save as to_bytes
 
 from superpose.storage import write_whole
@@ -16,8 +16,8 @@ MODEL = "task.model."
 """What the names of the network's weights begin with in the state of the LightningModule."""
 
 
-class SaveLast(Callback):
-    """Writes `last.ckpt` after each epoch and every so many steps.
+class SaveLast(Checkpoint):
+    """Writes `last.ckpt` after each epoch and every so many steps, when all other callbacks have done theirs.
 
     Args:
         folder: Of the run.

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from superpose import vision as vision  # registers our models with timm
 from superpose.data.views import Batch
 from superpose.train.task import Task
 

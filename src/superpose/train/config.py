@@ -8,7 +8,8 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback
 
 from superpose.data.chance import seeded
-from superpose.train import classification as classification  # so that the name of its task is known
+from superpose.train import classification as classification  # so that the names of their tasks are known
+from superpose.train import pretraining as pretraining
 from superpose.train import watching as watching  # and those of its callbacks
 from superpose.train.data import Data
 from superpose.train.module import Optimization
@@ -100,6 +101,6 @@ def read(arguments: Sequence[str], **options: Any) -> Config:
     reader = parser(**options)
     chosen = reader.parse_args(list(arguments))
     with seeded(chosen.seed):
-        made = reader.instantiate_classes(chosen)
+        made = reader.instantiate(chosen)
     names = ("task", "data", "optimization", "machine", "records", "callbacks", "seed")
     return Config(**{name: made[name] for name in names}, text=reader.dump(chosen))

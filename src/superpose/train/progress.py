@@ -29,8 +29,13 @@ class Speed:
 class Bar(RichProgressBar):
     """A bar with images per second and the time left in the whole run."""
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        super().on_train_start(trainer, pl_module)
+        self._speed = Speed(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock anew."""
         super().on_train_epoch_start(trainer, pl_module)
         self._speed = Speed(trainer)
 
@@ -46,10 +51,14 @@ class Lines(Callback):
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a run that goes on does so in the middle of an epoch."""
         self._speed = Speed(trainer)
         self._words: dict[str, str] = {}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock anew."""
+        self._speed = Speed(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""

@@ -74,7 +74,11 @@ def fit(tmp_path, monkeypatch):
     def run(module, *callbacks, loader=None, logger=False, **options):
         options = {"max_epochs": 1, "accelerator": "cpu", "default_root_dir": tmp_path, **options}
         with warnings.catch_warnings():
-            for message in ("The '.*dataloader' does not have many workers", "`isinstance.treespec, LeafSpec"):
+            for message in (
+                "The '.*dataloader' does not have many workers",
+                "You defined a .validation_step",
+                "`isinstance.treespec, LeafSpec",
+            ):
                 warnings.filterwarnings("ignore", message)
             trainer = Trainer(
                 callbacks=list(callbacks), logger=logger, enable_progress_bar=False, enable_model_summary=False,

@@ -1,6 +1,7 @@
 """Training stops before the bad update, names the place, and leaves a file that shows it again."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -160,3 +162,8 @@ def test_optimizing_by_hand_raises(make, fit):
     module.automatic_optimization = False
     with pytest.raises(ValueError, match="optimizes by hand"):
         fit(module, StopAtNonFinite())
+
+
+def test_sharded_networks_raise(make):
+    with pytest.raises(ValueError, match="cannot examine sharded networks"):
+        StopAtNonFinite().on_fit_start(SimpleNamespace(strategy=ModelParallelStrategy()), make())

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
@@ -44,7 +45,7 @@ class StopAtNonFinite(Callback):
     a layer or the loss itself overflows, and if not, the scale is lowered as always. Once the scale is below 1 they are
     an error. Infinite activations that neither the loss nor a gradient shows, as those of masks, are none.
 
-    In several processes all stop together, with what the first of them has found. Sharded networks are not supported.
+    In several processes all stop together, with what the first of them has found.
 
     The file has, for `torch.load`, `step`, `epoch`, `state` (the state dict of the LightningModule), and `parts`, a list
     of the batches of the step, each with `batch` (dictionaries in place of named tuples), `batch_idx` and `chance` (the
@@ -61,10 +62,11 @@ class StopAtNonFinite(Callback):
 
     Raises:
         NonFiniteError: In a fit, if something is not finite.
-        ValueError: When a fit starts, if the module optimizes by hand, so that a step cannot be computed again.
+        ValueError: When a fit starts, if the module optimizes by hand, so that a step cannot be computed again, or the
+            network is sharded.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
+    def __init__(self, folder: str | Path | None = None) -> None:
         self._folder = folder
         self._parts: list[Part] = []
         self._losses: list[Tensor] = []
@@ -75,6 +77,10 @@ class StopAtNonFinite(Callback):
             raise ValueError(
                 "StopAtNonFinite computes a bad step again, which changes the weights where a LightningModule optimizes by "
                 "hand; use automatic optimization or leave the callback out."
+            )
+        if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+            raise ValueError(
+                "StopAtNonFinite cannot examine sharded networks; train with ddp, or leave the callback out."
             )
         self._clear()
 

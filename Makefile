@@ -21,7 +21,7 @@ demo: .venv/.native
 	$(BIN)/superpose demo
 
 test: lint .venv/.native
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff check

@@ -39,6 +39,9 @@ TABLES = ("230_machine_cpu", "1027_ESL", "529_pollen", "503_wind", "522_pm10")
 METHODS = ("superpose", "gplearn", "pyoperon", "pykan")
 LEVELS = (0.0, 0.001, 0.01, 0.1)
 TEST_SEED = 10_000
+NODES = 30
+"""Most nodes of a formula for a real table, told to the methods that know such a limit."""
+
 GRACE = 60.0
 """Seconds beyond twice the limit after which a fit is ended from outside."""
 
@@ -142,6 +145,7 @@ def perform(task: Task, given: argparse.Namespace) -> dict[str, object]:
         script = HERE / "peers" / f"symbolic_{task.method}.py"
         command = [python, str(script), str(arrays), "--json", str(result)]
         command += ["--seconds", str(task.seconds), "--seed", str(task.seed)]
+        command += ["--nodes", str(NODES)] if task.part == "D" else []
         error = _process(command, folder, environment, 2 * task.seconds + GRACE)[1]
         if not result.exists():
             return row | {"error": error or "it ended without a result"}

@@ -1,7 +1,7 @@
 // The B-spline layer on the CPU: what the Python side calls, and what the files for the instruction sets share.
 #pragma once
 
-#include <stdint.h>
+#include "threads.h"
 
 // One call, as the Python side packs it: sizes, then pointers (0 where there is none). All arrays are dense.
 struct BsplineCall {
@@ -21,13 +21,6 @@ struct BsplineCall {
     void *grad_coef;       // as coef, or none
     void *grad_weight;     // as weight, or none
 };
-
-// Runs `job(context, part)` for all parts below `parts`, on up to that many threads.
-typedef void (*Job)(void *context, int64_t part);
-void run_parts(Job job, void *context, int64_t parts, int64_t threads);
-
-// Memory that belongs to the calling thread and lasts until its next call; slots do not disturb each other.
-void *scratch(int slot, int64_t bytes);
 
 #define DECLARE(isa)                                                                                                   \
     namespace isa {                                                                                                    \

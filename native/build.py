@@ -72,7 +72,7 @@ def _build(library: Path, objects: Path) -> None:
     key = _ask(compiler, "--version") + "".join(path.read_text() for path in sorted(HERE.glob("*.h")))
     commands = {}
     for source, level in [("kernels.cpp", [])] + [
-        (name, level) for level in LEVELS.get(family, ([],)) for name in ("isa.cpp", "jacobian.cpp")
+        (name, level) for level in LEVELS.get(family, ([],)) for name in ("isa.cpp", "jacobian.cpp", "rational.cpp")
     ]:
         command = [*compiler, *flags, *level, *extra, "-c", str(HERE / source)]
         content = "\0".join([key, (HERE / source).read_text(), *command])

@@ -1,6 +1,7 @@
 // What Python calls: plain C functions that know nothing of Python or PyTorch.
 #include "bspline.h"
 #include "jacobian.h"
+#include "rational.h"
 
 #include <stdlib.h>
 
@@ -94,6 +95,8 @@ void superpose_bspline(const BsplineCall *call) {
     if (call->grad) { DISPATCH(bspline_backward, *call) }
     else { DISPATCH(bspline_forward, *call) }
 }
+
+void superpose_rational(const RationalCall *call) { DISPATCH(rational, *call) }
 
 void superpose_network(const NetworkCall *call) { DISPATCH(network, *call) }
 }

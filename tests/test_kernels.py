@@ -184,7 +184,7 @@ def tree(tmp_path):
     shutil.copy(NATIVE / "build.py", native)
     (native / "size.h").write_text("#define SIZE 1\n")
     (native / "kernels.cpp").write_text('#include "size.h"\nextern "C" int hidden() { return SIZE; }\n')
-    for name in ("isa.cpp", "jacobian.cpp"):
+    for name in ("isa.cpp", "jacobian.cpp", "rational.cpp"):
         (native / name).write_text("static_assert(sizeof(int) == 4);\n")
     (tmp_path / "src" / "superpose").mkdir(parents=True)
     return tmp_path

@@ -19,7 +19,7 @@ def fit(table: Table) -> tuple[str, np.ndarray]:
         objectives=["r2", "length"],
         optimizer="lm",
         optimizer_iterations=10,
-        max_length=50,
+        max_length=table.nodes or 50,
         population_size=1000,
         pool_size=1000,
         generations=WITHOUT_END,

@@ -31,6 +31,8 @@ class Table:
     names: list[str]
     seconds: float
     seed: int
+    nodes: int | None
+    """Most nodes of a formula, for methods that can be told; None for no limit."""
 
 
 def run(package: str, fit: Callable[[Table], tuple[str | None, np.ndarray]]) -> None:
@@ -39,10 +41,12 @@ def run(package: str, fit: Callable[[Table], tuple[str | None, np.ndarray]]) -> 
     parser.add_argument("data", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", type=int, help="most nodes of a formula, for methods that can be told")
     parser.add_argument("--json", type=Path, required=True, help="file for the result")
     given = parser.parse_args()
     with np.load(given.data) as arrays:
-        table = Table(arrays["X"], arrays["y"], arrays["X_test"], arrays["names"].tolist(), given.seconds, given.seed)
+        X, y, X_test, names = (arrays[name] for name in ("X", "y", "X_test", "names"))
+        table = Table(X, y, X_test, names.tolist(), given.seconds, given.seed, given.nodes)
     found: dict[str, object] = {"formula": None, "predictions": None, "error": None}
     began, worked = time.perf_counter(), time.process_time()
     try:

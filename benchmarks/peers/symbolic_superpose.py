@@ -10,7 +10,9 @@ import superpose
 
 def fit(table: Table) -> tuple[str, np.ndarray]:
     torch.set_num_threads(1)
-    model = superpose.KANSymbolicRegressor(max_time=table.seconds, random_state=table.seed, n_jobs=1)
+    model = superpose.KANSymbolicRegressor(
+        max_time=table.seconds, random_state=table.seed, n_jobs=1, max_complexity=table.nodes
+    )
     model.fit(pd.DataFrame(table.X, columns=table.names), table.y)
     return str(model.sympy()), model.predict(pd.DataFrame(table.X_test, columns=table.names))
 

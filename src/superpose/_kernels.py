@@ -46,6 +46,8 @@ try:
     _start = _function("superpose_start", *[ctypes.c_void_p] * len(_OPENMP), ctypes.c_int, restype=ctypes.c_int)
     bspline = _function("superpose_bspline", ctypes.c_char_p)
     """Runs one call, the bytes of a `BsplineCall` (native/bspline.h)."""
+    rational = _function("superpose_rational", ctypes.c_char_p)
+    """Runs one call, the bytes of a `RationalCall` (native/rational.h)."""
     network = _function("superpose_network", ctypes.c_char_p)
     """Runs one call, the bytes of a `NetworkCall` (native/jacobian.h) and its layers."""
 except (OSError, AttributeError) as error:

@@ -58,7 +58,7 @@ Obstacle = Callable[..., str | None]
 IMPLEMENTATIONS = {
     "bspline_linear": ("native", "plain", "reference"),
     "networks": ("native", "reference"),
-    "rational": ("reference",),
+    "rational": ("triton", "native", "reference"),
 }
 """The implementations of every operation, best first."""
 
@@ -179,9 +179,10 @@ def info() -> Info:
     versions |= {name: _version(package) for name, package in packages.items()}
     devices = {"cpu": f"{torch.get_num_threads()} of {os.cpu_count()} threads"}
     devices |= {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
-    native = f"native ({kernels.describe()}), " if kernels else f"not native: {NO_KERNELS}; "
+    kinds = {"native": f"native ({kernels.describe()}), " if kernels else f"not native: {NO_KERNELS}; "}
+    kinds["triton"] = "triton (GPUs), " if torch.cuda.is_available() else "not triton: there is no GPU of NVIDIA; "
     present = {
-        operation: native + ", ".join(f"{name} (plain PyTorch)" for name in names if name != "native")
+        operation: "".join(kinds.get(name, f"{name} (plain PyTorch), ") for name in names).removesuffix(", ")
         for operation, names in IMPLEMENTATIONS.items()
     }
     return Info(versions, devices, present)

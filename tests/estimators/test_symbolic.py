@@ -292,3 +292,16 @@ def test_units_mark_the_formulas_that_do_not_agree():
 def test_units_are_for_all_inputs_and_the_target(units, target):
     with pytest.raises(ValueError, match="each of 2 inputs"):
         KANSymbolicRegressor().fit(np.ones((20, 2)), np.ones(20), units=units, target_unit=target)
+
+
+def test_formulas_are_as_short_as_asked_for(X, noisy):
+    y = law(X) + 0.1 * np.random.default_rng(1).normal(size=200)
+    assert noisy.equations_.complexity.max() > 7
+    short = KANSymbolicRegressor(**SETTINGS | {"max_time": 3}, max_complexity=7).fit(X, y)
+    assert 1 < short.equations_.complexity.max() <= 7
+
+
+@pytest.mark.parametrize("most", [4, 7.5, True, "9"])
+def test_a_length_that_is_none_raises(X, most):
+    with pytest.raises(ValueError, match="max_complexity is"):
+        KANSymbolicRegressor(**SETTINGS, max_complexity=most).fit(X, law(X))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 WRONG_INPUT = 2
 """What the program returns when the user can put something right; the parser returns the same."""
 
+CONFIGURED = ("train", "pretrain", "finetune", "eval")
+"""Commands whose arguments are a configuration, which only PyTorch and Lightning can check."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0, or 2 when the input is wrong."""
@@ -22,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = make_parser()
     except ModuleNotFoundError as error:
         return _fail(f"the command line needs {error.name}: pip install 'superpose[cli]'.")
-    chosen = parser.parse_args(None if arguments is None else list(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in CONFIGURED:
+        return _train(*given)
+    chosen = parser.parse_args(given)
     if chosen.subcommand is None:
         parser.print_help()
         return 0
@@ -30,6 +37,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(chosen)
     except KeyboardInterrupt:
         return _fail("interrupted.", 130)
+
+
+def _train(command: str, *arguments: str) -> int:
+    """Run a command whose arguments are a configuration, and return the exit code."""
+    try:
+        from superpose.cli import pretraining, training
+
+        run = {"pretrain": pretraining.pretrain, "finetune": pretraining.finetune, "eval": training.evaluate}
+        run.get(command, training.train)(arguments)
+    except ModuleNotFoundError as error:
+        return _fail(f"superpose {command} needs {error.name}: pip install 'superpose[vision]'.")
+    except KeyboardInterrupt:
+        return _fail("interrupted.", 130)
+    except ValueError as error:
+        if not _is_about_input(error):
+            raise
+        return _fail(str(error))
+    return 0
+
+
+def _is_about_input(error: ValueError) -> bool:
+    """Whether it is an error of ours, which says what to put right; another one needs its traceback."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return frames[-1][0].f_globals["__name__"].startswith("superpose.")
 
 
 def _run(chosen: "Namespace") -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from numbers import Integral, Real
 from typing import Any, get_args
 
@@ -34,6 +35,8 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         model_selection: Which formula predicts; may be changed after the fit. "best" is the simplest whose held-out
             error chance cannot tell from the lowest, "accuracy" the lowest held-out error, which flatters it where rows are few, "score" the steepest fall of
             the error, as in PySR.
+        max_complexity: The largest complexity of a formula, 5 or more; no limit if None. Long formulas are better where
+            the truth is none of ours, and say less.
         validation_fraction: Share of the rows that judge the formulas and are never fitted to.
         networks: Whether to fit networks where nothing else explains the data.
         n_jobs: Processes for the networks; -1 for all cores.
@@ -58,12 +61,13 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
 
     front_: Front
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - scikit-learn wants every parameter here
         self,
         *,
         max_time: float = 60.0,
         functions: Sequence[str | Function] | None = None,
         model_selection: str = "best",
+        max_complexity: int | None = None,
         validation_fraction: float = 0.25,
         networks: bool = True,
         n_jobs: int = -1,
@@ -73,6 +77,7 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         self.max_time = max_time
         self.functions = functions
         self.model_selection = model_selection
+        self.max_complexity = max_complexity
         self.validation_fraction = validation_fraction
         self.networks = networks
         self.n_jobs = n_jobs
@@ -111,7 +116,7 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         held = _held_out(len(y), float(self.validation_fraction), seed)
         self.front_ = search(
             X[~held], y[~held], X[held], y[held], names,
-            Job(chosen(self.functions), bool(self.networks), int(self.n_jobs), seed, self._show),
+            Job(chosen(self.functions), bool(self.networks), int(self.n_jobs), seed, self._show, self.max_complexity or inf),
             max_time=float(self.max_time),
         )  # fmt: skip
         self.stopped_ = self.front_.stopped
@@ -205,6 +210,9 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         chosen(self.functions)
         if isinstance(self.max_time, bool) or not isinstance(self.max_time, Real) or not self.max_time > 0:
             raise ValueError(f"max_time is {self.max_time!r}; it must be a positive number of seconds.")
+        most = self.max_complexity
+        if most is not None and (isinstance(most, bool) or not isinstance(most, Integral) or most < 5):
+            raise ValueError(f"max_complexity is {most!r}; it must be an integer of at least 5, or None for no limit.")
         share = self.validation_fraction
         if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1:
             raise ValueError(f"validation_fraction is {share!r}; it must lie between 0 and 1.")

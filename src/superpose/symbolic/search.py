@@ -1,5 +1,6 @@
 """Searches formulas for a table: simpler variables first, then known kinds of formulas in them, then networks."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -137,13 +138,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class Job:
-    """What a search works with: the functions curves may become, networks or not, processes, and a seed."""
+    """What a search works with: functions curves may become, networks or not, processes, a seed, the largest complexity."""
 
     functions: tuple[Function, ...]
     networks: bool
     jobs: int
     seed: int
     show: Callable[[str], None]
+    most: float = math.inf
 
 
 def search(
@@ -179,6 +181,7 @@ def search(
             stopped = "interrupted"
     if not pool.solved:
         roots = [root for root in roots if not _wild(root, X, y)]
+    roots = [root for root in roots if complexity(root) <= job.most]
     return Front.of(roots, X, y, X_held, y_held, names, stopped=stopped, seconds=time.perf_counter() - began)
 
 

@@ -13,6 +13,10 @@ def groups_of(channels: int, groups: int, device: torch.device | None = None) ->
     return torch.arange(channels, device=device) * groups // channels
 
 
+def obstacle(*args: object) -> None:
+    """None: the reference takes everything."""
+
+
 def rational(x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int) -> Tensor:
     """P(x) / Q(x) with the coefficients of each channel's group, computed in float32 or wider, given in the dtype of x."""
     wide = torch.promote_types(torch.promote_types(numerator.dtype, denominator.dtype), x.dtype)

@@ -4,6 +4,7 @@ One layer, forward and backward, at the shape of the published experiments: 100 
 """
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def peaks(given: argparse.Namespace, name: str, batch: int) -> list[float]:
     """Mebibytes, each from a fresh process."""
     command = [sys.executable, __file__, "--peak", name, "--batch", str(batch), "--threads", str(given.threads)]
     runs = 1 if given.quick else 3
-    return [int(subprocess.run(command, check=True, capture_output=True).stdout) / 2**20 for _ in range(runs)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same superpose as here
+    return [int(subprocess.run(command, check=True, capture_output=True, env=env).stdout) / 2**20 for _ in range(runs)]
 
 
 def exactness(report: Report, given: argparse.Namespace) -> None:

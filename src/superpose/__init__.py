@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from superpose._select import info as info
     from superpose._select import using as using
     from superpose._select import which as which
+    from superpose.bases import BeamModes as BeamModes
     from superpose.bases import Bernstein as Bernstein
     from superpose.bases import BSpline as BSpline
     from superpose.bases import Chebyshev as Chebyshev
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "bases": ["BSpline", "Bernstein", "Gaussian", "Chebyshev", "Legendre", "Fourier", "Wavelet"],
+    "bases": ["BSpline", "Bernstein", "Gaussian", "Chebyshev", "Legendre", "Fourier", "Wavelet", "BeamModes"],
     "layers": ["KANLinear"],
     "models": ["KAN", "MLP"],
     "fitting": ["fit"],

@@ -263,10 +263,10 @@ def test_dropout_is_of_weights_and_outputs_and_in_training_alone(generator):
         x = tokens(generator)
         assert not torch.equal(layer(x), layer(x))
         torch.testing.assert_close(layer.eval()(x), naive(layer, "gaussian", x), rtol=1e-9, atol=1e-9)
-    q, k, v = torch.zeros(1, 1, 4000, 8), torch.zeros(1, 1, 4000, 8), torch.ones(1, 1, 4000, 8)
+    q, k, v = torch.zeros(1, 1, 1500, 8), torch.zeros(1, 1, 1500, 8), torch.ones(1, 1, 1500, 8)
     for attend in NORMALIZATIONS.values():
         whole = attend(q + 1, k + 1, v, 1.0, None, False, 0.0).mean()
-        assert abs((attend(q + 1, k + 1, v, 1.0, None, False, 0.5).mean() / whole).item() - 1) < 0.02
+        assert abs((attend(q + 1, k + 1, v, 1.0, None, False, 0.5).mean() / whole).item() - 1) < 0.05
 
 
 @kinds

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from superpose.data.chance import seeded
 from superpose.train import classification as classification  # so that the name of its task is known
 from superpose.train.data import Data
-from superpose.train.module import Optimization
+from superpose.train.optimization import Optimization
 from superpose.train.task import Task
 
 

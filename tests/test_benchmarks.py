@@ -11,7 +11,8 @@ HELPERS = {
     "report", "problems", "choice",
     "feynman_equations", "symbolic_forms", "symbolic_judge", "symbolic_tables",
 }  # fmt: skip
-BENCHMARKS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in HELPERS)
+PLACES = ("*.py", "kernel_attention/*.py")
+BENCHMARKS = sorted(path for place in PLACES for path in (ROOT / "benchmarks").glob(place) if path.stem not in HELPERS)
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FEW = {"continual_learning": {"steps": 3}}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WRONG_INPUT = 2
 """What the program returns when the user can put something right; the parser returns the same."""
 
-CONFIGURED = ("train", "eval")
+CONFIGURED = ("train", "pretrain", "finetune", "eval")
 """Commands whose arguments are a configuration, which only PyTorch and Lightning can check."""
 
 
@@ -42,9 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(command: str, *arguments: str) -> int:
     """Run a command whose arguments are a configuration, and return the exit code."""
     try:
-        from superpose.cli import training
+        from superpose.cli import pretraining, training
 
-        {"train": training.train, "eval": training.evaluate}[command](arguments)
+        run = {"pretrain": pretraining.pretrain, "finetune": pretraining.finetune, "eval": training.evaluate}
+        run.get(command, training.train)(arguments)
     except ModuleNotFoundError as error:
         return _fail(f"superpose {command} needs {error.name}: pip install 'superpose[vision]'.")
     except KeyboardInterrupt:

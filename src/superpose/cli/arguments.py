@@ -35,6 +35,8 @@ def parser() -> "ArgumentParser":
     info = command("info", "what is in a saved model, or what runs on this machine")
     info.add_argument("file", metavar="FILE", nargs="?", help="model written by superpose fit or superpose.save")
     command("train", "train a network for images from a configuration file, or the recipe of that name")
+    command("pretrain", "the same for a network that learns from images without their labels")
+    command("finetune", "the same for a network that goes on from such a run, given by --encoder")
     command("eval", "judge a network that superpose train has made on test images")
     command("demo", "learn how long an orbit takes from the solar system, and find Kepler's law, in seconds")
     return main_parser

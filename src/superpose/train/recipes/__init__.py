@@ -9,7 +9,7 @@ def names() -> list[str]:
 
     Example:
         >>> names()
-        ['cifar10_kat', 'imagenet_kat_tiny']
+        ['cifar10_finetune_paper', ...]
     """
     return sorted(path.name.removesuffix(".yaml") for path in files(__name__).iterdir() if path.name.endswith(".yaml"))
 

@@ -36,7 +36,9 @@ def test_a_typo_exits_and_is_named(option, words, config, capsys):
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_recipes_are_valid(name):
-    chosen = parser().parse_args(["--config", str(recipes.find(name))])
+    path = recipes.find(name)
+    more = ["--task.encoder", "runs/any"] if "--task.encoder RUN" in path.read_text() else []  # what only a user knows
+    chosen = parser().parse_args(["--config", str(path), *more])
     assert chosen.records.name == name
     assert chosen.optimization.warmup_epochs < chosen.optimization.epochs
 
@@ -56,5 +58,5 @@ def test_the_recipe_of_kat_is_the_published_one():
 
 
 def test_a_recipe_that_is_not_there_raises_the_names_of_those_that_are():
-    with pytest.raises(ValueError, match=r"there is no file kat; .* cifar10_kat, imagenet_kat_tiny"):
+    with pytest.raises(ValueError, match=r"there is no file kat; .* cifar10_kat, .*imagenet_kat_tiny"):
         recipes.find("kat")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from functools import partialmethod
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from safetensors.torch import load_file
+from torch import nn
 
 from superpose.train.config import read
 from superpose.train.run import train
@@ -168,7 +170,7 @@ def together(path, console, **more):
 
 
 def test_a_terminal_shows_a_bar_with_speed_and_time(config, capsys):
-    path = config(optimization={"epochs": 1}, machine={"precision": "bf16-mixed"})
+    path = config(optimization={"epochs": 1, "warmup_epochs": 0}, machine={"precision": "bf16-mixed"})
     run(path, Console(file=io.StringIO(), force_terminal=True))
     shown = capsys.readouterr().out
     assert "images/s" in shown
@@ -176,10 +178,12 @@ def test_a_terminal_shows_a_bar_with_speed_and_time(config, capsys):
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same_and_its_weights_keep_their_names(config, console):
+def test_a_compiled_network_learns_the_same_and_its_weights_keep_their_names(config, console, monkeypatch):
     _, expected = run(config(), console)
+    # Without code for this machine, which takes minutes to compile.
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     folder, rows = run(config(machine={"compile": True}), console)
-    np.testing.assert_allclose(rows.fillna(0), expected.fillna(0), atol=1e-4)
+    np.testing.assert_allclose(rows.fillna(0), expected.fillna(0), atol=1e-5)
     chosen = read(["--config", str(folder / "config.yaml")])
     chosen.task.model.load_state_dict(load_file(folder / "best.safetensors"))
 
@@ -206,7 +210,7 @@ def test_an_interrupted_run_keeps_the_best_so_far(config, console):
 
 def test_large_images_are_transformed_one_by_one(config, console):
     data = {"size": 8, "augmentation": {"auto_augment": "rand-m5-mstd0.5", "erasing": 0.5}, "held_out": 0.2}
-    path = config(data=data, optimization={"epochs": 1})
+    path = config(data=data, optimization={"epochs": 1, "warmup_epochs": 0})
     path.write_text(path.read_text().replace("SmallImages", "LargeImages"))
     (_, rows), (_, again) = (run(path, console, "--data.workers", str(n)) for n in (0, 2))
     pd.testing.assert_frame_equal(rows, again, check_exact=True)

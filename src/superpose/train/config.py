@@ -12,7 +12,7 @@ from superpose.train import classification as classification  # so that the name
 from superpose.train import pretraining as pretraining
 from superpose.train import watching as watching  # and those of its callbacks
 from superpose.train.data import Data
-from superpose.train.module import Optimization
+from superpose.train.optimization import Optimization
 from superpose.train.task import Task
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from superpose.train.module import Optimization, lr_factor, parameter_groups
+from superpose.train.optimization import Optimization, lr_factor, parameter_groups
 
 
 def test_learning_rates_are_those_of_pytorchs_own_schedulers():

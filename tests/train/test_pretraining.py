@@ -156,6 +156,14 @@ def test_a_fine_tuning_without_an_encoder_says_so(configured, capsys):
     assert "encoder" in capsys.readouterr().err
 
 
+@pytest.mark.as_shipped
+def test_what_an_object_has_against_its_arguments_is_one_sentence(configured, capsys):
+    path = configured("with", "FineTuning", {"model": MODEL, "num_classes": 3, "model_arguments": TINY})
+    assert main(["finetune", path, "--encoder", "nowhere"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said == "superpose: there is no file nowhere; name the folder of a run, or a checkpoint in it."
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_recipes_fit_each_other(name, tmp_path):
     pretrained = read(["--config", str(recipes.find(f"cifar10_pretrain_{name}"))])
@@ -181,9 +189,12 @@ def test_the_papers_recipe_is_the_papers_model():
 def test_bad_arguments_raise():
     with pytest.raises(ValueError, match="timm knows no model 'vit_of_mine'"):
         Pretraining("vit_of_mine")
-    with pytest.raises(ValueError, match=r"model_arguments .* do not suit"):
+    with pytest.raises(
+        ValueError, match=r"with the arguments \{'colour': 'red'\} .*unexpected keyword argument 'colour'"
+    ):
         Pretraining(MODEL, model_arguments={"colour": "red"})
     with pytest.raises(ValueError, match="fc_norm would have no part in pretraining"):
         Pretraining(MODEL, model_arguments={**TINY, "global_pool": "avg"})
-    with pytest.raises(TypeError, match="VisionTransformer of timm"):
-        Pretraining("test_resnet", positions="learned")
+    for positions in ("fixed", "learned"):
+        with pytest.raises(ValueError, match=r"test_resnet .*needs a VisionTransformer of timm, got ResNet"):
+            Pretraining("test_resnet", positions=positions)

@@ -198,6 +198,7 @@ def fix_positions_(model: VisionTransformer) -> VisionTransformer:
         The model itself.
 
     Raises:
+        TypeError: If it is no `VisionTransformer`.
         ValueError: If it has no positions, or another width.
 
     Example:
@@ -205,6 +206,7 @@ def fix_positions_(model: VisionTransformer) -> VisionTransformer:
         >>> vit.pos_embed.requires_grad
         False
     """
+    _check_kind(model)
     if model.pos_embed is None:
         raise ValueError("the model has no embedding of positions to fix; make it with pos_embed='learn'.")
     prefix = model.pos_embed.shape[1] - model.patch_embed.num_patches
@@ -224,13 +226,18 @@ def _deviation(pixels: Float[Tensor, "batch patches pixels"]) -> Float[Tensor, "
     return (pixels.var(-1, keepdim=True) + EPSILON).sqrt()
 
 
-def _check_encoder(encoder: Any) -> None:
-    """Raise what is wrong with an encoder."""
-    if not isinstance(encoder, VisionTransformer):
+def _check_kind(model: Any) -> None:
+    """Raise if a network is of another kind."""
+    if not isinstance(model, VisionTransformer):
         raise TypeError(
-            f"the encoder must be a VisionTransformer of timm, got {type(encoder).__name__}; for example "
+            f"a masked autoencoder needs a VisionTransformer of timm, got {type(model).__name__}; for example "
             "timm.create_model('kernel_vit_mini_patch4_32', num_classes=0)."
         )
+
+
+def _check_encoder(encoder: Any) -> None:
+    """Raise what is wrong with an encoder."""
+    _check_kind(encoder)
     idle = [
         name
         for name in ("head", "fc_norm", "attn_pool", "patch_drop")

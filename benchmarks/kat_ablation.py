@@ -38,7 +38,7 @@ from superpose.train.module import Optimization, lr_factor, parameter_groups
 
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)
 INITS = {"variance_preserving": variance_preserving, "kat_release": kat_release}
-RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+RATES = (5e-4, 1e-3, 2e-3)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Size:
 
 SIZES = {
     "quick": Size(64, 1, 8, 16, 1, 2, 32, 1e-3, test=64),
-    "small": Size(10_000, 10, 8, 64, 4, 4, 100, 2e-3),
+    "small": Size(10_000, 10, 8, 64, 4, 4, 100, 1e-3),
     "full": Size(50_000, 100, 4, 192, 9, 3, 500, 1e-3),
 }
 

@@ -20,13 +20,25 @@ template <typename S> using wide = typename computed<S>::type;
 
 typedef uint16_t short_vec __attribute__((vector_size(SUPERPOSE_BYTES / 2)));
 
-INLINE vec<float> widen(short_vec from, bfloat16) { return (vec<float>)(__builtin_convertvector(from, ivec<float>) << 16); }
+// 16 bits to 32, the upper ones zero, and back, without the upper ones.
+#if defined(__AVX512F__)
+INLINE ivec<float> extend(short_vec from) { return (ivec<float>)_mm512_cvtepu16_epi32((__m256i)from); }
+INLINE short_vec cut(ivec<float> from) { return (short_vec)_mm512_cvtepi32_epi16((__m512i)from); }
+#elif defined(__AVX2__)
+INLINE ivec<float> extend(short_vec from) { return (ivec<float>)_mm256_cvtepu16_epi32((__m128i)from); }
+INLINE short_vec cut(ivec<float> from) { return __builtin_convertvector(from, short_vec); }
+#else
+INLINE ivec<float> extend(short_vec from) { return __builtin_convertvector(from, ivec<float>); }
+INLINE short_vec cut(ivec<float> from) { return __builtin_convertvector(from, short_vec); }
+#endif
+
+INLINE vec<float> widen(short_vec from, bfloat16) { return (vec<float>)(extend(from) << 16); }
 
 // Rounds to nearest, ties to even, as PyTorch does; NaN keeps no more than that it is NaN.
 INLINE short_vec narrow(vec<float> from, bfloat16) {
     typedef ivec<float> I;
     const I bits = (I)from, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, ordinary = from == from;
-    return __builtin_convertvector((rounded & ordinary) | (0x7fc0 & ~ordinary), short_vec);
+    return cut((rounded & ordinary) | (0x7fc0 & ~ordinary));
 }
 
 #if defined(__AVX512F__)
@@ -37,7 +49,7 @@ INLINE short_vec narrow(vec<float> from, float16) {
 #else
 INLINE vec<float> widen(short_vec from, float16) {
     typedef ivec<float> I;
-    const I bits = __builtin_convertvector(from, I), size = (bits & 0x7fff) << 13, sign = (bits & 0x8000) << 16;
+    const I bits = extend(from), size = (bits & 0x7fff) << 13, sign = (bits & 0x8000) << 16;
     const I special = size >= 0x7c00 << 13; // infinite or NaN
     const vec<float> value = (vec<float>)(I)(size + ((127 - 15) << 23));
     // Below 2^-14 the exponent is that of 2^-14 with no leading one, so one is added and taken away again.
@@ -54,7 +66,7 @@ INLINE short_vec narrow(vec<float> from, float16) {
     I result = (small & is_small) | (usual & ~is_small);
     result = (0x7c00 & is_large) | (result & ~is_large);
     result = (0x7e00 & is_nan) | (result & ~is_nan);
-    return __builtin_convertvector(result | sign, short_vec);
+    return cut(result | sign);
 }
 #endif
 

@@ -7,7 +7,7 @@ import torch
 from torch.func import grad, hessian, jacrev, jvp, vmap
 
 import superpose.bases
-from superpose.bases import Basis, Bernstein, BSpline, Chebyshev, Fourier, Gaussian, Legendre, Wavelet
+from superpose.bases import Basis, BeamModes, Bernstein, BSpline, Chebyshev, Fourier, Gaussian, Legendre, Wavelet
 
 SIZES = {
     BSpline: [{"intervals": 1}, {"intervals": 5}, *({"intervals": 4, "degree": degree} for degree in (0, 1, 2, 5))],
@@ -17,8 +17,9 @@ SIZES = {
     Fourier: [{"harmonics": 1}, {"harmonics": 4}],
     Gaussian: [{"centers": 2}, {"centers": 8}],
     Wavelet: [{"levels": 1}, {"levels": 3}],
+    BeamModes: [{"modes": 1}, {"modes": 8}],
 }
-DEFAULT = {BSpline: 5, Bernstein: 5, Chebyshev: 7, Legendre: 7, Fourier: 4, Gaussian: 8, Wavelet: 3}
+DEFAULT = {BSpline: 5, Bernstein: 5, Chebyshev: 7, Legendre: 7, Fourier: 4, Gaussian: 8, Wavelet: 3, BeamModes: 8}
 
 
 def _name(config: dict) -> str:
@@ -248,6 +249,7 @@ def _refinements():
         (Legendre, 4, 9),
         (Fourier, 2, 5),
         (Wavelet, 1, 4),
+        (BeamModes, 2, 5),
         (Gaussian, 6, 6),
     ]
     return [pytest.param(*case, id=f"{case[0].__name__}-{case[1]}-{case[2]}") for case in nested]
@@ -277,6 +279,7 @@ def test_refinement_is_exact(family, coarse, fine, generator):
         (Chebyshev, 5, 4),
         (Fourier, 3, 2),
         (Wavelet, 3, 2),
+        (BeamModes, 3, 2),
     ],
 )
 def test_a_family_that_does_not_contain_the_old_one_says_so(family, coarse, fine):

@@ -102,6 +102,11 @@ def test_what_is_rational_is_found():
     assert fit_rational(function, (-4, 4)).max_error < 1e-6  # with factors to spare, which have no one value
 
 
+def test_a_function_that_writes_into_its_input_is_fitted_as_any_other():
+    one, other = fit_rational(torch.nn.SiLU(inplace=True)), fit_rational("silu")
+    assert (one.numerator, one.max_error) == (other.numerator, other.max_error)
+
+
 def test_identity_is_exact():
     fit = fit_rational("identity")
     assert fit.numerator == (0, 1, 0, 0, 0, 0)

@@ -63,6 +63,14 @@ def test_a_configuration_trains_and_evaluates(kind, tmp_path, capsys):
     assert {"detection": "box_AP50", "segmentation": "mIoU"}[kind] in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["coco_mask_rcnn_kat_small", "ade20k_upernet_kat_small", "shapes_mask_rcnn_kat"])
+def test_recipes_are_understood(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", name, "--print_config"])
+    assert stop.value.code == 0
+    assert "superpose.train.dense_data" in capsys.readouterr().out
+
+
 def test_a_missing_folder_is_a_message(tmp_path, capsys):
     config = {"task": task("detection"), "data": {"class_path": "superpose.train.dense_data.CocoData",
               "init_args": {"root": "nowhere", "batch_size": 2}}, "optimization": {"epochs": 1},

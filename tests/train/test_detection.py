@@ -106,3 +106,17 @@ def test_a_few_steps_lower_the_loss(build):
 def test_judging_in_training_mode_raises():
     with pytest.raises(ValueError, match=r"task.eval\(\)"):
         Detection(Told([])).judge(([], []))
+
+
+@pytest.mark.parametrize("build", [mask_rcnn, retinanet])
+def test_half_precision_trains_and_judges(build):
+    vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2, dynamic_img_size=True)
+    task = Detection(build(vit, 3, channels=8, min_size=32), masks=build is mask_rcnn)
+    data, transforms = Shapes(2, 32), detection_transforms(False)
+    batch = data.collate([transforms(*data[index]) for index in range(2)])
+    with torch.autocast("cpu", torch.bfloat16):
+        task.loss(batch)["loss"].backward()
+        task.eval()
+        task.judge(batch)
+    assert task.metrics.compute()["box_AP"] >= 0
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in task.parameters())

@@ -1,5 +1,6 @@
 """Runs: what they write, and that they can be killed, continued, shared and interrupted."""
 
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from rich.console import Console
 from safetensors.torch import load_file
 
 from superpose.train.config import read
@@ -66,7 +68,8 @@ def test_a_run_leaves_a_folder_that_says_all(config, console):
     assert last["global_step"] == 18
     assert again.task.model.load_state_dict(load_file(folder / "best.safetensors")).missing_keys == []
     printed = console.file.getvalue()
-    assert "epoch 3/3  val/loss" in printed
+    assert "epoch 3/3  train/loss" in printed
+    assert "val/top1" in printed
     assert "images/s" in printed
     assert "left 0:00:00" in printed
 
@@ -164,6 +167,23 @@ def together(path, console, **more):
     assert [process.exitcode for process in processes] == [0, 0]
 
 
+def test_a_terminal_shows_a_bar_with_speed_and_time(config, capsys):
+    path = config(optimization={"epochs": 1}, machine={"precision": "bf16-mixed"})
+    run(path, Console(file=io.StringIO(), force_terminal=True))
+    shown = capsys.readouterr().out
+    assert "images/s" in shown
+    assert "train/loss" in shown
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_and_its_weights_keep_their_names(config, console):
+    _, expected = run(config(), console)
+    folder, rows = run(config(machine={"compile": True}), console)
+    np.testing.assert_allclose(rows.fillna(0), expected.fillna(0), atol=1e-4)
+    chosen = read(["--config", str(folder / "config.yaml")])
+    chosen.task.model.load_state_dict(load_file(folder / "best.safetensors"))
+
+
 class Interrupting(Callback):
     """Somebody presses Ctrl-C in the second epoch."""
 
@@ -199,6 +219,7 @@ def test_large_images_are_transformed_one_by_one(config, console):
         ({"data": {"batch_size": 100}}, "54 samples do not fill one batch of 100"),
         ({"task": {"num_classes": 2}}, "has 3 classes, the task 2; give --task.num_classes 3"),
         ({"data": {"root": "nowhere"}}, "no data in .*nowhere"),
+        ({"optimization": {"epochs": 2, "warmup_epochs": 2}}, "warmup_epochs below epochs; got epochs 2"),
         ({"optimization": {"ema": 0.9}, "machine": {"precision": "64-true"}}, "neither sharded nor of double"),
     ],
 )

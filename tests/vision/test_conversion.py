@@ -136,8 +136,10 @@ def test_it_learns():
 
 
 def test_a_distilled_model_and_half_precision():
-    model = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, embed_dim=48, depth=1).eval().bfloat16()
-    converted = kat_from_vit(model)
+    model = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, embed_dim=48, depth=1).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(kat_from_vit(model)(_images(2, 32)), model(_images(2, 32)), atol=0.01, rtol=0)
+    converted = kat_from_vit(model.bfloat16())
     assert {parameter.dtype for parameter in converted.parameters()} == {torch.bfloat16}
     assert converted(_images(1, 32).bfloat16()).isfinite().all()
 

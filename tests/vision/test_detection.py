@@ -1,6 +1,7 @@
 """Tests for the detectors."""
 
 import pytest
+import timm
 import torch
 from timm.models import VisionTransformer
 
@@ -63,6 +64,15 @@ def test_heads_are_those_of_vitdet():
     assert count(model.roi_heads.box_head) + count(model.roi_heads.box_predictor) == boxes
     masks = 4 * (conv(256, 256, 3) + 2 * 256) + conv(256, 256, 2) + 256 + conv(256, 81, 1) + 81
     assert count(model.roi_heads.mask_head) + count(model.roi_heads.mask_predictor) == masks
+
+
+@pytest.mark.parametrize(("name", "published"), [("small", 44.5), ("base", 113.7)])
+def test_sizes_are_about_those_that_kat_reports(name, published):
+    # Yang and Wang 2024, table 6, in millions. ViTDet's base has 111 (Li et al. 2022, table 5), and so has ours.
+    with torch.device("meta"):
+        backbone = timm.create_model(f"vit_{name}_patch16_224", dynamic_img_size=True)
+        model = mask_rcnn(WindowedViT(backbone), 80)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(published, rel=0.03)
 
 
 def test_the_backbone_of_the_caller_stays_as_it_was():

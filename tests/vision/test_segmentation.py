@@ -1,6 +1,7 @@
 """Tests for UPerNet."""
 
 import pytest
+import timm
 import torch
 from timm.models import VisionTransformer
 from torch.nn import functional as F
@@ -51,6 +52,17 @@ def test_every_weight_learns():
     assert sorted(logits) == ["aux", "out"]
     sum(x.square().mean() for x in logits.values()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(("name", "published"), [("small", 57), ("base", 142)])
+def test_sizes_are_those_that_kat_reports(name, published):
+    # Yang and Wang 2024, table 7, in millions; with or without the auxiliary head, which they do not say.
+    with torch.device("meta"):
+        model = UPerNet(timm.create_model(f"vit_{name}_patch16_224"), 150)
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    auxiliary = sum(parameter.numel() for parameter in model.auxiliary.parameters()) / 1e6
+    assert size - auxiliary < published + 0.5
+    assert size > published - 0.5
 
 
 def test_bad_networks_and_batches_raise():

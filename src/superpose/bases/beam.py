@@ -1,6 +1,5 @@
 """The vibrations of a beam, in which the kernel of cubic smoothing splines is diagonal."""
 
-from functools import cache
 from math import cos, exp, pi, sin
 from typing import Any
 
@@ -32,6 +31,9 @@ class BeamModes(DomainBasis):
     def __init__(self, modes: int = 8, extrapolation: Extrapolation = "linear") -> None:
         super().__init__(extrapolation)
         self.modes = check_size("modes", modes, 1)
+        self.rates = wave_numbers(self.modes)
+        r"""The numbers $\beta_n$."""
+        self._shapes = [_shape(rate) for rate in self.rates]
 
     @property
     def num(self) -> int:
@@ -52,11 +54,8 @@ class BeamModes(DomainBasis):
 
     def canonical(self, t: Float[Tensor, "*batch inputs"], order: int) -> Float[Tensor, "*batch inputs num"]:
         u = ((t + 1) / 2).unsqueeze(-1)
-        rates = wave_numbers(self.modes)
-        rate = torch.tensor(rates, dtype=t.dtype, device=t.device)
-        sigma, end = (
-            torch.tensor(row, dtype=t.dtype, device=t.device) for row in zip(*map(_shape, rates), strict=True)
-        )
+        rate = torch.tensor(self.rates, dtype=t.dtype, device=t.device)
+        sigma, end = torch.tensor(self._shapes, dtype=t.dtype, device=t.device).unbind(-1)
         angle = rate * u
         # cosh and sinh as what decays from either end: as they stand they overflow, and cancel before that.
         decaying = (1 + sigma) / 2 * torch.exp(-angle) * (-1) ** order + end * torch.exp(angle - rate)
@@ -67,7 +66,6 @@ class BeamModes(DomainBasis):
         return values / 2**order
 
 
-@cache
 def wave_numbers(modes: int) -> tuple[float, ...]:
     r"""The first roots of $\cos \beta \cosh \beta = -1$, by Newton's method from $(n - 1/2) \pi$."""
     roots = []

@@ -92,26 +92,23 @@ class EvaluationOrder(Sampler[list[Key]]):
             yield [(0, int(index)) for index in part]
 
 
-class TrainingLoader:
+class TrainingLoader(DataLoader[Any]):
     """Batches of one epoch after the other; each iteration goes on where the last one stopped, as does a loaded state.
 
     Args:
         dataset: What is asked for an epoch and an index.
         order: Its batches.
-        **options: Arguments of PyTorch's `DataLoader`.
+        **options: More arguments of `DataLoader`.
     """
 
     def __init__(self, dataset: Dataset[Any], order: TrainingOrder, **options: Any) -> None:
-        self.order = order
-        self._loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=order, **options)
+        super().__init__(dataset, batch_sampler=order, **options)
+        self._order = order
         self._state = {"epoch": 0, "batch": 0}
 
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[Any]:
-        self.order.epoch, self.order.start = self._state["epoch"], self._state["batch"]
-        for batch in self._loader:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a private class of PyTorch's
+        self._order.epoch, self._order.start = self._state["epoch"], self._state["batch"]
+        for batch in super().__iter__():
             # Counted before it is handed out: whoever saves the state has then done this batch.
             epoch, done = divmod(self._state["batch"] + 1, len(self))
             self._state = {"epoch": self._state["epoch"] + epoch, "batch": done}

@@ -109,19 +109,17 @@ class KernelAttention(nn.Module):
         self.scale = 1 / self.head_dim if scale is None else scale
         self.parts = (1 if tie_qk else 2) + (value == "proj")
         self.qkv = nn.Linear(dim, self.parts * dim, bias=qkv_bias, **made) if project else nn.Identity()
-        self.kernel = kernel.expanded(num_heads).to(**made)
         self.weights = CoordinateWeights(num_heads, self.head_dim, weights, **made)
         if qk_norm and norm_layer is not None:
             coordinates = norm_layer
-        norms = [
-            self.kernel.coordinates(self.head_dim) if coordinates is None else coordinates(self.head_dim) for _ in "qk"
-        ]
+        norms = [kernel.coordinates(self.head_dim) if coordinates is None else coordinates(self.head_dim) for _ in "qk"]
         self.q_norm, self.k_norm = norms[0].to(**made), (None if tie_qk else norms[1].to(**made))
         square = torch.empty(num_heads, self.head_dim, self.head_dim, **made).normal_(std=0.02)
         self.value_weight = nn.Parameter(square) if value == "head" else None
         self.attn_drop, self.proj_drop = nn.Dropout(attn_drop), nn.Dropout(proj_drop)
         self.norm = norm_layer(dim, **made) if scale_norm and norm_layer is not None else nn.Identity()
         self.proj = nn.Linear(dim, dim, bias=proj_bias, **made)
+        self.kernel = kernel.expanded(num_heads).to(self.proj.weight.device, dtype)
 
     @classmethod
     def standard(cls, dim: int, num_heads: int = 8, **options: Any) -> "KernelAttention":
@@ -151,7 +149,7 @@ class KernelAttention(nn.Module):
         As published (`paper_compat`) the width is fixed and all pairs count the same, so that a score does not see
         which coordinate holds which number, and attention is nearly even over all tokens. The learned affine map of
         its normalisation may take numbers beyond 6 and beyond all that normalisation alone can give; they then count as
-        the larger of these. Repaired, there is no such map, and every head learns its width, within a factor of two, and
+        the larger of these. Repaired, there is no such map, and every head learns its width, within a factor of 1.4, and
         a matrix of weights of rank one.
         """
         reach = max(1.0, (dim // num_heads - 1) ** 0.5)
@@ -161,7 +159,10 @@ class KernelAttention(nn.Module):
                 {"weights": "ones", "coordinates": nn.LayerNorm},
             )
         else:
-            kernel, more = GaussianKernel(sigma, learn=(sigma / 2, sigma * 2), eps=1e-4, radius=reach), {"weights": 1}
+            kernel, more = (
+                GaussianKernel(sigma, learn=(sigma / 2**0.5, sigma * 2**0.5), eps=1e-3, radius=reach),
+                {"weights": 1},
+            )
         return cls(dim, num_heads, **{"qkv_bias": True, "kernel": kernel, **more, **options})
 
     @classmethod

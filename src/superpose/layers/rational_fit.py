@@ -195,10 +195,10 @@ def _exchange(family: _Family, grid: np.ndarray, values: np.ndarray) -> tuple[np
     """Fit at a few points, add those of the grid where the error peaks above theirs, until there are none."""
     above, below = family.above(grid), family.below(grid)
     chosen = np.zeros(len(grid), dtype=bool)
-    # Half as dense in the middle as at the ends, with zero, where a denominator may have a corner.
+    # Chebyshev's distribution, and zero, where a denominator may have a corner.
     chosen[((1 - np.cos(np.linspace(0, np.pi, 60))) / 2 * (len(grid) - 1)).round().astype(int)] = True
     chosen[np.abs(grid).argmin()] = True
-    a, b = _polynomial(above, values, family.degrees[1])
+    a, b = np.linalg.lstsq(above, values, rcond=None)[0], np.eye(below.shape[1])[0]  # a polynomial, over 1
     for _ in range(30):
         a, b = _correct(family, above[chosen], below[chosen], values[chosen], (a, b))
         error = np.abs(values - above @ a / (below @ b))
@@ -208,11 +208,6 @@ def _exchange(family: _Family, grid: np.ndarray, values: np.ndarray) -> tuple[np
             break
         chosen |= peaks
     return a, b
-
-
-def _polynomial(above: np.ndarray, values: np.ndarray, powers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where to start: least squares, over 1."""
-    return np.linalg.lstsq(above, values, rcond=None)[0], np.eye(powers + 1)[0]
 
 
 def _correct(
@@ -296,7 +291,7 @@ def _grid(interval: tuple[float, float]) -> np.ndarray:
 
 def _values(function: Function, points: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        values = torch.as_tensor(function(torch.from_numpy(points)), dtype=torch.float64).numpy()
+        values = torch.as_tensor(function(torch.from_numpy(points.copy())), dtype=torch.float64).numpy()
     if values.shape != points.shape or not np.isfinite(values).all():
         raise ValueError(
             f"the function must give one finite number for each of {points.size} points from {points[0]:g} to "

@@ -2,6 +2,8 @@
 
 from superpose.plotting.charts import plot_history as plot_history
 from superpose.plotting.charts import plot_scores as plot_scores
+from superpose.plotting.depth import plot_variance as plot_variance
 from superpose.plotting.edge import plot_edge as plot_edge
 from superpose.plotting.front import plot_front as plot_front
 from superpose.plotting.network import plot as plot
+from superpose.plotting.rationals import plot_rationals as plot_rationals

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from superpose.data.chance import seeded
 from superpose.train import classification as classification  # so that the names of their tasks are known
 from superpose.train import pretraining as pretraining
+from superpose.train import watching as watching  # and those of its callbacks
 from superpose.train.data import Data
 from superpose.train.module import Optimization
 from superpose.train.task import Task

@@ -51,6 +51,13 @@ class Optimization:
     clip: float | None = None
     ema: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.lr <= 0 or not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"epochs and lr should be above 0 and warmup_epochs below epochs; got epochs {self.epochs}, lr {self.lr}, "
+                f"warmup_epochs {self.warmup_epochs}."
+            )
+
 
 class Training(LightningModule):
     """Trains a task.
@@ -115,12 +122,15 @@ class Training(LightningModule):
         if self.global_step % self.log_every == 0:
             values = {f"train/{k}": self.trainer.strategy.reduce(v, reduce_op="mean") for k, v in self._sums.items()}
             self._write({**values, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]})
+            self.log("train/loss", values["train/loss"], prog_bar=True, logger=False)
         self._sums = {}
 
     def _log_metrics(self, stage: str) -> None:
         values = {f"{stage}/{name}": value for name, value in self.task.metrics.compute().items()}
         self.task.metrics.reset()
-        self.log_dict(values, logger=False, sync_dist=True)  # for what watches a metric; all processes have the same
+        for name, value in values.items():  # for what watches a metric; all processes have the same values
+            shown = name == f"{stage}/{self.task.monitor}"
+            self.log(name, value, prog_bar=shown, logger=False, sync_dist=True)
         if not self.trainer.sanity_checking:
             self._write(values)
 

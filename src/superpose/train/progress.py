@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.console import Console
@@ -69,8 +68,7 @@ class Lines(Callback):
         """Say how it went."""
         if not trainer.is_global_zero:
             return
-        values = {k: float(v) for k, v in trainer.callback_metrics.items() if isinstance(v, torch.Tensor)}
-        words = {**{k: f"{v:.4g}" for k, v in values.items()}, **self._words}
+        words = {**{k: f"{v:.4g}" for k, v in trainer.progress_bar_metrics.items()}, **self._words}
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", *(f"{k} {v}" for k, v in words.items())]
         self._console.print("  ".join(parts), soft_wrap=True)
 

@@ -35,6 +35,7 @@ PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "numpy"
 HARMLESS = (
     "Checkpoint directory .* exists and is not empty",  # it holds the configuration
     "The '.*dataloader' does not have many workers",  # images in memory need none
+    r"Detected call of `lr_scheduler.step\(\)` before `optimizer.step\(\)`",  # half precision skips its first steps
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code under a newer PyTorch
 )
 """Warnings of Lightning about what is meant to be so."""

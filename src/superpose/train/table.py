@@ -60,8 +60,9 @@ class MetricsTable(Logger):
             write_whole(self._path, _text(self._columns, rows, header=True).encode())
 
     def _is_done(self, row: dict[str, str]) -> bool:
-        """A loss is logged before the update it leads to, a validation after it."""
-        return int(row["step"]) < self._step + (not row.get("train/loss"))
+        """A validation is logged after an update, all else before the one it leads to."""
+        judged = any(value for name, value in row.items() if name.startswith("val/"))
+        return int(row["step"]) < self._step + judged
 
 
 class Curves(TensorBoardLogger):

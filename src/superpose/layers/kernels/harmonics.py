@@ -1,6 +1,5 @@
 """Sums of many harmonics from few cosines."""
 
-from dataclasses import dataclass
 from functools import cache
 from math import pi
 
@@ -12,22 +11,24 @@ from superpose.layers.kernels.sums import Functions, Work
 Waves = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
 class Harmonics(Work):
     r"""The sums of $1, \cos n \theta, \sin n \theta$ for n up to N, at about $4 \sqrt{N / 2}$ cosines a point and not 2N.
 
     Every n is $(2 B + 1) a + b$ with b from -B to B. The addition theorems make its cosine and sine of products of one
     function of $(2 B + 1) a \theta$ and one of $b \theta$, and the sum over the coordinates of all such products is a
     product of two matrices. What is left is a fixed matrix of zeros and signs.
+
+    Args:
+        functions: The functions one by one.
+        harmonics: The number N.
+        period: Where $\theta$ is one turn.
+        radius: Where points are cut off.
+        first: How many functions are left out at the start: 0, or 1 for the constant.
     """
 
-    functions: Functions
-    harmonics: int
-    period: float
-    radius: float
-    """Where points are cut off."""
-    first: int
-    """How many functions are left out at the start: 0, or 1 for the constant."""
+    def __init__(self, functions: Functions, harmonics: int, period: float, radius: float, first: int) -> None:
+        self.functions, self.harmonics, self.first = functions, harmonics, first
+        self.period, self.radius = period, radius
 
     @property
     def rows(self) -> int:

@@ -114,7 +114,7 @@ class Gated(Kernel):
         return torch.cat([q1 * share, q2 * (1 - share)], -1), torch.cat([k1, k2], -1)
 
 
-def _of(mix: Mix, heads: slice) -> Mix:
+def _of(mix: Tensor | None, heads: slice) -> Tensor | None:
     """The weights of some heads; one row serves all."""
     return mix if mix is None or len(mix) == 1 else mix[heads]
 

@@ -58,7 +58,7 @@ class Kernel(nn.Module, ABC):
 
 def per_head(values: float | Sequence[float], heads: int, name: str) -> Float[Tensor, " heads"]:
     """One positive number for each head, from one for all or a row of them, or a clear error."""
-    row = torch.as_tensor(values, dtype=torch.get_default_dtype()).flatten()
+    row = torch.as_tensor(values, dtype=torch.get_default_dtype(), device="cpu").flatten()
     if len(row) not in (1, heads) or not bool((row > 0).all() & row.isfinite().all()):
         raise ValueError(f"{name} must be a positive number or one for each of {heads} heads, got {values!r}.")
     return row.expand(heads).clone()

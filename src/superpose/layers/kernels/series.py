@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from superpose.bases import Basis, BeamModes, Bernstein, BSpline
-from superpose.bases.beam import wave_numbers
 from superpose.layers.kernels.kernel import Kernel, Mix, centred
 from superpose.layers.kernels.sums import Direct, Work, sums
 
@@ -39,6 +38,10 @@ class SeriesKernel(Kernel):
         """How the functions from the one numbered `first` on are added up with this mix."""
         return Direct(partial(self.functions, first=first), self.basis.num)
 
+    def sums(self, x: Tensor, mix: Mix, first: int) -> Float[Tensor, "batch tokens heads columns functions"]:
+        """The functions from the one numbered `first` on, added up over the coordinates."""
+        return sums(partial(self.functions, first=first), x, mix, partial(self.work, first, mix))
+
     def coef(self, mix: Mix, head_dim: int, *, query: bool) -> Float[Tensor, "heads coordinates functions features"]:
         """The coefficients with which `KANLinear` on this basis has the features of a head as its outputs."""
         columns = torch.eye(head_dim, dtype=self.spectrum().dtype).unsqueeze(0) if mix is None else mix
@@ -50,12 +53,12 @@ class SeriesKernel(Kernel):
     ) -> tuple[Float[Tensor, "batch queries heads features"], Float[Tensor, "batch keys heads features"]]:
         first = int(relative and self.constant)
         if q is k and left is right:
-            queries = keys = sums(self.work(first, left), q, left)
+            queries = keys = self.sums(q, left, first)
         elif q is k and left is not None and right is not None:  # the functions are computed once
-            both = sums(self.work(first, left), q, torch.cat([left, right], -1))
+            both = self.sums(q, torch.cat([left, right], -1), first)
             queries, keys = both.split([left.shape[-1], right.shape[-1]], -2)
         else:
-            queries, keys = sums(self.work(first, left), q, left), sums(self.work(first, right), k, right)
+            queries, keys = self.sums(q, left, first), self.sums(k, right, first)
         weighted = queries * self.spectrum()[:, None, first:].to(queries.dtype)
         return weighted.flatten(-2), (centred(keys) if relative else keys).flatten(-2)
 
@@ -130,7 +133,7 @@ class CubicSplineKernel(SeriesKernel):
     def __init__(self, modes: int = 24) -> None:
         super().__init__()
         basis = BeamModes(modes, extrapolation="clamp")
-        self.basis = basis.at(torch.tensor([[0.0, 1.0]]))
+        self.basis: BeamModes = basis.at(torch.tensor([[0.0, 1.0]]))  # type: ignore[assignment]
 
     @property
     def error(self) -> float:
@@ -138,7 +141,7 @@ class CubicSplineKernel(SeriesKernel):
         return 4 / (3 * pi**4 * self.basis.size**3)
 
     def spectrum(self) -> Float[Tensor, "#heads functions"]:
-        modes = [beta**-4 for beta in wave_numbers(self.basis.size)]
+        modes = [beta**-4 for beta in self.basis.rates]
         place = self.basis.breakpoints
         dtype = torch.promote_types(place.dtype, torch.float32)
         return torch.tensor([[1.0, 1.0, *modes]], dtype=dtype, device=place.device)

@@ -30,23 +30,19 @@ class StationaryKernel(SeriesKernel):
         super().__init__()
         if not 0 < radius < inf:
             raise ValueError(f"radius is {radius!r}; it must be positive: the largest coordinate that is told apart.")
-        self.radius, self.heads = float(radius), heads
+        self.radius, self.period, self.heads = float(radius), period, heads
+        """Numbers beyond the radius count as its ends; the series repeats from the period on."""
         self.basis: Fourier = Fourier(harmonics).at(torch.tensor([[-period / 2, period / 2]]))  # type: ignore[assignment]
 
     @abstractmethod
-    def amplitudes(self, omega: Float[Tensor, " frequencies"], period: Tensor) -> Float[Tensor, "#heads frequencies"]:
+    def amplitudes(self, omega: Float[Tensor, " frequencies"]) -> Float[Tensor, "#heads frequencies"]:
         """The numbers $a_n$ of every head, for n from 0 on."""
 
-    @property
-    def period(self) -> float:
-        """The distance from which on the series repeats."""
-        return float(self.basis.domain[0].diff())
-
     def spectrum(self) -> Float[Tensor, "#heads functions"]:
-        place = self.basis.breakpoints.to(torch.promote_types(self.basis.breakpoints.dtype, torch.float32))
-        period = place[0, 1] - place[0, 0]
-        omega = torch.arange(self.basis.harmonics + 1, dtype=place.dtype, device=place.device) * (2 * pi / period)
-        a = self.amplitudes(omega, period)
+        place = self.basis.breakpoints
+        dtype = torch.promote_types(place.dtype, torch.float32)
+        number = torch.arange(self.basis.harmonics + 1, dtype=dtype, device=place.device)
+        a = self.amplitudes(number * (2 * pi / self.period))
         return torch.cat([a[:, :1], a[:, 1:].repeat_interleave(2, -1)], -1)  # a cosine and a sine each
 
     def functions(
@@ -55,10 +51,8 @@ class StationaryKernel(SeriesKernel):
         """The basis by one cosine of each number, with the coordinates last, where they are added up."""
         inside = x.clamp(-self.radius, self.radius)
         number = torch.arange(first, self.basis.num, device=x.device).unsqueeze(-1)
-        low, high = self.basis.breakpoints[0].to(x.dtype).unbind()
-        rate = ((number + 1) // 2) * (2 * pi / (high - low))
-        middle = (low + high) / 2
-        turn = (order - ((number > 0) & (number % 2 == 0)).to(x.dtype)) * (pi / 2) - rate * middle
+        rate = ((number + 1) // 2).to(x.dtype) * (2 * pi / self.period)
+        turn = (order - ((number > 0) & (number % 2 == 0)).to(x.dtype)) * (pi / 2)  # a sine is a cosine turned back
         values = torch.addcmul(turn, inside.unsqueeze(-2), rate).cos()
         if order == 0:
             return values
@@ -104,7 +98,7 @@ class GaussianKernel(StationaryKernel):
     Example:
         >>> kernel = GaussianKernel(1.0)
         >>> kernel.extra_repr()
-        'harmonics=16, period=17.39, radius=6, sigma=1 fixed'
+        'harmonics=16, period=17.39, radius=6, learn=None, eps=1e-06'
         >>> kernel.error < 1e-6
         True
     """
@@ -130,7 +124,7 @@ class GaussianKernel(StationaryKernel):
         if not 0 < eps < 1:
             raise ValueError(f"eps is {eps!r}; it must lie between 0 and 1.")
         reach = sqrt(2 * log(2 / eps))
-        period = 2 * radius + reach * most
+        period = _single(2 * radius + reach * most)
         super().__init__(4 * ceil(reach * period / (2 * pi * least) / 4), period, radius, heads)
         self.learn, self.eps = learn, eps
         self.share = None
@@ -155,10 +149,10 @@ class GaussianKernel(StationaryKernel):
         """What a value is off by at most, in exact arithmetic, for numbers up to the radius."""
         return max(_gaussian_error(s, self.period, self.radius, self.basis.harmonics) for s in self.sigma.tolist())
 
-    def amplitudes(self, omega: Float[Tensor, " frequencies"], period: Tensor) -> Float[Tensor, "#heads frequencies"]:
+    def amplitudes(self, omega: Float[Tensor, " frequencies"]) -> Float[Tensor, "#heads frequencies"]:
         sigma = self.sigma.unsqueeze(-1)
         twice = 2 - (omega == 0).to(omega.dtype)
-        return twice * (sqrt(2 * pi) / period) * sigma * torch.exp(-((sigma * omega) ** 2) / 2)
+        return twice * (sqrt(2 * pi) / self.period) * sigma * torch.exp(-((sigma * omega) ** 2) / 2)
 
     def expanded(self, heads: int) -> "GaussianKernel":
         sigma = self.sigma.tolist()
@@ -166,9 +160,7 @@ class GaussianKernel(StationaryKernel):
         return GaussianKernel(sigma, learn=self.learn, eps=self.eps, radius=self.radius, heads=heads)
 
     def extra_repr(self) -> str:
-        widths = ", ".join(f"{s:.3g}" for s in self.sigma.unique().tolist())
-        how = "fixed" if self.learn is None else f"learned from {self.learn[0]:g} to {self.learn[1]:g}"
-        return f"{super().extra_repr()}, sigma={widths} {how}"
+        return f"{super().extra_repr()}, learn={self.learn}, eps={self.eps:g}"
 
 
 class LaplaceKernel(StationaryKernel):
@@ -199,7 +191,7 @@ class LaplaceKernel(StationaryKernel):
     ) -> None:
         widths = per_head(sigma, heads, "sigma")
         harmonics = check_size("harmonics", harmonics, 1)
-        super().__init__(harmonics, 2 * radius + 4 * float(widths.max()), radius, heads)
+        super().__init__(harmonics, _single(2 * radius + 4 * float(widths.max())), radius, heads)
         self.register_buffer("width", widths)
 
     @property
@@ -213,10 +205,10 @@ class LaplaceKernel(StationaryKernel):
         period, harmonics = self.period, self.basis.harmonics
         return max(_laplace_error(s, period, self.radius, harmonics) for s in self.sigma.tolist())
 
-    def amplitudes(self, omega: Float[Tensor, " frequencies"], period: Tensor) -> Float[Tensor, "#heads frequencies"]:
+    def amplitudes(self, omega: Float[Tensor, " frequencies"]) -> Float[Tensor, "#heads frequencies"]:
         sigma = self.sigma.unsqueeze(-1)
         # The coefficients of the kernel and its copies at all multiples of P.
-        return (2 - (omega == 0).to(omega.dtype)) * (2 * sigma / period) / (1 + (sigma * omega) ** 2)
+        return (2 - (omega == 0).to(omega.dtype)) * (2 * sigma / self.period) / (1 + (sigma * omega) ** 2)
 
     def expanded(self, heads: int) -> "LaplaceKernel":
         sigma = self.sigma.tolist()
@@ -246,7 +238,7 @@ class SpectralKernel(StationaryKernel):
 
     def __init__(self, harmonics: int = 16, *, sigma: float = 1.0, radius: float = 6.0, heads: int = 1) -> None:
         widths = per_head(sigma, heads, "sigma")
-        super().__init__(check_size("harmonics", harmonics, 1), 3 * radius, radius, heads)
+        super().__init__(check_size("harmonics", harmonics, 1), _single(3 * radius), radius, heads)
         omega = 2 * pi / self.period * torch.arange(harmonics + 1)
         gaussian = log(2 * sqrt(2 * pi) / self.period) + widths.log()[:, None] - (widths[:, None] * omega) ** 2 / 2
         gaussian[:, 0] -= log(2)
@@ -254,11 +246,16 @@ class SpectralKernel(StationaryKernel):
         """Logarithms of the amplitudes."""
         self.start = sigma
 
-    def amplitudes(self, omega: Float[Tensor, " frequencies"], period: Tensor) -> Float[Tensor, "#heads frequencies"]:
+    def amplitudes(self, omega: Float[Tensor, " frequencies"]) -> Float[Tensor, "#heads frequencies"]:
         return self.spread.to(torch.promote_types(self.spread.dtype, torch.float32)).exp()
 
     def expanded(self, heads: int) -> "SpectralKernel":
         return SpectralKernel(self.basis.harmonics, sigma=self.start, radius=self.radius, heads=heads)
+
+
+def _single(period: float) -> float:
+    """The next number that single precision holds too, so that a basis in float32 has the same period."""
+    return ceil(period * 256) / 256
 
 
 def _gaussian_error(sigma: float, period: float, radius: float, harmonics: int) -> float:

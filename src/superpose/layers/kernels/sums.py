@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,8 +24,11 @@ class Work(ABC):
     """A way of adding functions up, for tokens (t), heads (h), coordinates (d), columns (c) and functions (m)."""
 
     functions: Functions
-    rows: int
-    """Values for each coordinate that are held on the way."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Values for each coordinate that are held on the way."""
 
     @abstractmethod
     def total(self, x: Tensor, mix: Mix) -> Tensor:
@@ -40,12 +42,15 @@ class Work(ABC):
         """
 
 
-@dataclass(frozen=True)
 class Direct(Work):
-    """Evaluates every function at every point."""
+    """Evaluates each of `count` functions at every point."""
 
-    functions: Functions
-    rows: int
+    def __init__(self, functions: Functions, count: int) -> None:
+        self.functions, self.count = functions, count
+
+    @property
+    def rows(self) -> int:
+        return self.count
 
     def total(self, x: Tensor, mix: Mix) -> Tensor:
         values = self.functions(x, 0)
@@ -66,20 +71,29 @@ class Direct(Work):
 
 
 def sums(
-    work: Work, x: Float[Tensor, "*batch heads coordinates"], mix: Mix
+    functions: Functions,
+    x: Float[Tensor, "*batch heads coordinates"],
+    mix: Mix,
+    work: Callable[[], Work],
 ) -> Float[Tensor, "*batch heads columns functions"]:
     r"""$\sum_d w_{dc}\, \psi_m(x_d)$, in memory for the points and the sums alone, forward and backward.
 
     Backward computes the functions again from the points. `torch.func`, forward-mode derivatives, `torch.compile` and
     `torch.export` see the plain formula.
+
+    Args:
+        functions: The functions $\psi_m$.
+        x: Points.
+        mix: Weights w.
+        work: Makes a way of adding up these functions with these weights.
     """
     points = x.flatten(0, -3)
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-        found = checkpoint(_plain, work.functions, points, mix, use_reentrant=False, preserve_rng_state=False)
+        found = checkpoint(_plain, functions, points, mix, use_reentrant=False, preserve_rng_state=False)
     elif transformed(x, mix):
-        found = _plain(work.functions, points, mix)
+        found = _plain(functions, points, mix)
     else:
-        found = _Sums.apply(points, mix, work)
+        found = _Sums.apply(points, mix, work())
     return found.unflatten(0, x.shape[:-2])
 
 

@@ -19,6 +19,15 @@ RUNTIME = [
 
 
 @triton.jit
+def _store(pointer, value, here):
+    """Store in the type of the pointer; 16 bits are reached through float32, as PyTorch does."""
+    narrow: tl.constexpr = pointer.dtype.element_ty
+    if narrow != tl.float64:
+        value = value.to(tl.float32)
+    tl.store(pointer, value.to(narrow), mask=here)
+
+
+@triton.jit
 def _coefficients(row_pointer, COUNT: tl.constexpr, WIDE: tl.constexpr):
     """A quarter of each coefficient of a row, for each thread."""
     coef = ()
@@ -104,7 +113,7 @@ def forward_kernel(
         place = vector.to(tl.int64) * V + lanes
         x = tl.load(x_pointer + place, mask=here, other=0.0).to(WIDE)
         y, _, _ = _quotient(x, a, b, M, N, SUM_ABS, FAST)
-        tl.store(y_pointer + place, y.to(y_pointer.dtype.element_ty), mask=here)
+        _store(y_pointer + place, y, here)
 
 
 @triton.jit
@@ -136,6 +145,14 @@ def _add_moments(sums, x, u, t, M: tl.constexpr, N: tl.constexpr, ABS: tl.conste
     return added
 
 
+@triton.jit
+def _pair(x_pointer, grad_pointer, vector, vectors, V: tl.constexpr):
+    """Points and gradients as they are stored; zero behind the last."""
+    here = vector[:, None] < vectors
+    place = vector[:, None].to(tl.int64) * V + tl.arange(0, V)[None, :]
+    return tl.load(x_pointer + place, mask=here, other=0.0), tl.load(grad_pointer + place, mask=here, other=0.0)
+
+
 @triton.jit(do_not_specialize=RUNTIME)
 def backward_kernel(
     grad_pointer, x_pointer, y_pointer, dx_pointer, sums_pointer, a_pointer, b_pointer,
@@ -158,23 +175,26 @@ def backward_kernel(
     sums = ()
     for _ in tl.static_range(COUNT):
         sums = sums + (tl.zeros([THREADS], WIDE),)  # noqa: RUF005
-    for start in range(0, vectors.to(INDEX), tl.num_programs(0).to(INDEX) * THREADS):
-        vector = (start + first)[:, None]
-        here = vector < vectors
-        place = vector.to(tl.int64) * V + lanes
-        x = tl.load(x_pointer + place, mask=here, other=0.0).to(WIDE)
-        grad = tl.load(grad_pointer + place, mask=here, other=0.0).to(WIDE)
+    step = tl.num_programs(0).to(INDEX) * THREADS
+    # The next numbers are on their way while these are worked on.
+    next_x, next_grad = _pair(x_pointer, grad_pointer, first, vectors, V)
+    for start in range(0, vectors.to(INDEX), step):
+        vector = start + first
+        here = vector[:, None] < vectors
+        place = vector[:, None].to(tl.int64) * V + lanes
+        x, grad = next_x.to(WIDE), next_grad.to(WIDE)
+        next_x, next_grad = _pair(x_pointer, grad_pointer, vector + step, vectors, V)
         y, r, flip = _quotient(x, a, b, M, N, SUM_ABS, FAST)
         u = grad * r
         t = u * y
         ts = tl.where(flip, -t, t)
         if NEED_Y:
-            tl.store(y_pointer + place, y.to(y_pointer.dtype.element_ty), mask=here)
+            _store(y_pointer + place, y, here)
         if NEED_X:
             dx = u * _slope(x, a, 0, M + 1) if M > 0 else x * 0
             if N > 0:
                 dx -= ts * _slope(tl.abs(x) if SUM_ABS else x, b, 1, N)
-            tl.store(dx_pointer + place, dx.to(dx_pointer.dtype.element_ty), mask=here)
+            _store(dx_pointer + place, dx, here)
         if COUNT > 0:
             xs = _columns(x, THREADS, V)
             us = _columns(u, THREADS, V)
@@ -227,9 +247,9 @@ def sum_kernel(
             total += tl.load(parts_pointer + part, mask=part < count, other=0.0)
         value = 0.25 * tl.sum(total)
         if k < counted:
-            tl.store(da_pointer + row * counted + k, value)
+            _store(da_pointer + row * counted + k, value, here=True)
         else:
             place = row * N + k - counted
             if SUM_ABS:
-                value = tl.where(tl.load(b_pointer + place) < 0, -value, value)
-            tl.store(db_pointer + place, -value)
+                value = tl.where(tl.load(b_pointer + place).to(WIDE) < 0, -value, value)
+            _store(db_pointer + place, -value, here=True)

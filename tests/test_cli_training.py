@@ -1,0 +1,94 @@
+"""superpose train and superpose eval as somebody at a terminal meets them."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+pytest.importorskip("lightning")
+
+from superpose.cli import main
+
+pytestmark = pytest.mark.as_shipped
+
+SETTINGS = """
+task:
+  class_path: Classification
+  init_args:
+    model: kat_tiny_patch16_224
+    num_classes: 2
+    model_arguments: {img_size: 8, patch_size: 4, embed_dim: 16, depth: 1, num_heads: 2}
+data:
+  class_path: SmallImages
+  init_args: {root: images, batch_size: 4}
+optimization: {epochs: 2}
+machine: {accelerator: cpu, devices: 1}
+records: {name: tiny}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with images and a configuration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("SUPERPOSE_DATA", raising=False)
+    (tmp_path / "images").mkdir()
+    for split in ("train", "test"):
+        rows = []
+        for n in range(20):
+            file = io.BytesIO()
+            Image.fromarray(np.full((8, 8, 3), 200 * (n % 2), np.uint8)).save(file, "PNG")
+            rows.append({"bytes": file.getvalue(), "path": None})
+        pq.write_table(pa.table({"img": rows, "label": [n % 2 for n in range(20)]}), f"images/{split}.parquet")
+    (tmp_path / "tiny.yaml").write_text(SETTINGS)
+    return tmp_path
+
+
+def test_a_kat_is_trained_continued_and_judged(here, capsys):
+    assert main(["train", "tiny.yaml", "--optimization.lr", "0.01"]) == 0
+    text = capsys.readouterr().out
+    (run,) = (here / "runs" / "tiny").iterdir()
+    assert f"Writing to runs/tiny/{run.name}" in text
+    assert "epoch 2/2" in text
+    assert f"superpose eval runs/tiny/{run.name}" in text
+    assert "lr: 0.01" in (run / "config.yaml").read_text()
+    assert main(["train", "--resume", str(run), "--optimization.epochs", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "epoch 3/3" in text
+    assert "epoch 2/3" not in text
+    assert main(["eval", str(run), "--data.batch_size", "7"]) == 0
+    text = capsys.readouterr().out
+    assert "best.safetensors on 20 test samples" in text
+    (top1,) = (line.split() for line in text.splitlines() if "top1" in line)
+    assert top1[1:] == ["1.0000", "0.8389", "to", "1.0000"]
+
+
+def test_recipes_are_listed(capsys):
+    assert main(["train", "--recipes"]) == 0
+    assert "imagenet_kat_tiny" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["train", "tiny.yml"], "there is no file tiny.yml; the configurations that come with superpose are"),
+        (["train", "tiny.yaml", "--data.root", "imagse"], "no data in"),
+        (["train", "tiny.yaml", "--resume", "nowhere"], "so there is nothing to go on from"),
+        (["eval", "nowhere"], "there is no file nowhere; name the folder of a run"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(command, words, here, capsys):
+    assert main(command) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.splitlines()[-1].startswith("superpose: ")
+    assert words in said
+
+
+def test_an_error_that_is_not_about_input_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("superpose.cli.training.train", lambda _: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["train", "tiny.yaml"])

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from timm.layers import build_sincos2d_pos_embed
 from timm.models import checkpoint_seq
-from timm.models.vision_transformer import VisionTransformer, init_weights_vit_timm
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from superpose.vision.kernel_vit import Kind, blocks_with
@@ -82,13 +82,11 @@ class MaskedAutoencoder(nn.Module):
         self.decoder = nn.Sequential(*[make(depth=i, **arguments) for i in range(decoder_depth)])
         self.decoder_norm = nn.LayerNorm(decoder_dim, eps=1e-6)
         self.decoder_head = nn.Linear(decoder_dim, embed.proj.in_channels * embed.patch_size[0] * embed.patch_size[1])
-        self.reset_decoder_()
+        self._start_decoder_()
 
     @torch.no_grad()
-    def reset_decoder_(self) -> None:
-        """Draw what is not the encoder's anew, as timm draws the weights of its transformers."""
-        for module in (self.decoder_embed, self.decoder, self.decoder_head):
-            module.apply(init_weights_vit_timm)
+    def _start_decoder_(self) -> None:
+        """Draw the mask token and the positions; the layers have drawn their own weights."""
         nn.init.normal_(self.mask_token, std=0.02)
         nn.init.trunc_normal_(self.decoder_positions, std=0.02)
         if self.encoder.pos_embed is not None and not self.encoder.pos_embed.requires_grad:

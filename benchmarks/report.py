@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -147,9 +148,10 @@ def peer(python: str, job: dict[str, object], arrays: dict[str, np.ndarray]) -> 
 
 
 def _setting(name: str, options: argparse.Namespace) -> list[str]:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = os.environ.get("SUPERPOSE_COMMIT", "")  # where a copy of the files runs
+    if not commit and shutil.which("git"):
+        asked = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(asked, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
     versions = f"superpose {superpose.__version__}{f' ({commit})' if commit else ''}, torch {torch.__version__}"
     return [
         f"{datetime.date.today().isoformat()}, benchmarks/{name}.py",

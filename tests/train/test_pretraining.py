@@ -140,13 +140,15 @@ def test_from_images_without_labels_to_a_judged_classifier(configured, tmp_path,
     losses = pd.read_csv(first / "metrics.csv")["val/loss"].dropna().tolist()
     assert len(losses) == 4
     assert losses[-1] < losses[0]
-    path = configured("with", "FineTuning", {"model": MODEL, "num_classes": 3, "model_arguments": TINY}, epochs=8)
+    path = configured(
+        "with", "FineTuning", {"model": MODEL, "num_classes": 3, "model_arguments": TINY}, epochs=12, lr=0.01
+    )
     assert main(["finetune", path, "--encoder", str(first), "--optimization.layer_decay", "0.9"]) == 0
     (second,) = (tmp_path / "runs" / "with").iterdir()
     capsys.readouterr()
     assert main(["eval", str(second), "--task.encoder", "scratch"]) == 0
     (top1,) = (line for line in capsys.readouterr().out.splitlines() if "top1" in line)
-    assert float(top1.split()[1]) > 0.6
+    assert float(top1.split()[1]) > 0.5  # by chance 0.33
 
 
 def test_a_fine_tuning_without_an_encoder_says_so(configured, capsys):
@@ -154,6 +156,14 @@ def test_a_fine_tuning_without_an_encoder_says_so(configured, capsys):
     with contextlib.suppress(SystemExit):
         assert main(["finetune", path]) == 2
     assert "encoder" in capsys.readouterr().err
+
+
+@pytest.mark.as_shipped
+def test_what_an_object_has_against_its_arguments_is_one_sentence(configured, capsys):
+    path = configured("with", "FineTuning", {"model": MODEL, "num_classes": 3, "model_arguments": TINY})
+    assert main(["finetune", path, "--encoder", "nowhere"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said == "superpose: there is no file nowhere; name the folder of a run, or a checkpoint in it."
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -181,9 +191,12 @@ def test_the_papers_recipe_is_the_papers_model():
 def test_bad_arguments_raise():
     with pytest.raises(ValueError, match="timm knows no model 'vit_of_mine'"):
         Pretraining("vit_of_mine")
-    with pytest.raises(ValueError, match=r"model_arguments .* do not suit"):
+    with pytest.raises(
+        ValueError, match=r"with the arguments \{'colour': 'red'\} .*unexpected keyword argument 'colour'"
+    ):
         Pretraining(MODEL, model_arguments={"colour": "red"})
     with pytest.raises(ValueError, match="fc_norm would have no part in pretraining"):
         Pretraining(MODEL, model_arguments={**TINY, "global_pool": "avg"})
-    with pytest.raises(TypeError, match="VisionTransformer of timm"):
-        Pretraining("test_resnet", positions="learned")
+    for positions in ("fixed", "learned"):
+        with pytest.raises(ValueError, match=r"test_resnet .*needs a VisionTransformer of timm, got ResNet"):
+            Pretraining("test_resnet", positions=positions)

@@ -237,7 +237,7 @@ def test_it_learns_to_guess(generator):
 
 
 def test_bad_arguments_raise():
-    with pytest.raises(TypeError, match="VisionTransformer of timm, got Linear"):
+    with pytest.raises(TypeError, match="needs a VisionTransformer of timm, got Linear"):
         MaskedAutoencoder(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="head would have no part"):
         MaskedAutoencoder(vit(num_classes=10))

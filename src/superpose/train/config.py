@@ -100,7 +100,10 @@ def read(arguments: Sequence[str], **options: Any) -> Config:
     """
     reader = parser(**options)
     chosen = reader.parse_args(list(arguments))
-    with seeded(chosen.seed):
-        made = reader.instantiate(chosen)
+    try:
+        with seeded(chosen.seed):
+            made = reader.instantiate(chosen)
+    except ValueError as error:  # jsonargparse puts what an object of ours says into a page about types
+        raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
     names = ("task", "data", "optimization", "machine", "records", "callbacks", "seed")
     return Config(**{name: made[name] for name in names}, text=reader.dump(chosen))

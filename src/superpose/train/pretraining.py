@@ -82,20 +82,20 @@ class Pretraining(Task):
             raise ValueError(f"timm knows no model {model!r}; timm.list_models() has all of them.")
         try:
             encoder = timm.create_model(model, **{"num_classes": 0, **(model_arguments or {})})
+            self.model = MaskedAutoencoder(
+                fix_positions_(encoder) if positions == "fixed" else encoder,
+                decoder.dim,
+                decoder.depth,
+                decoder.heads,
+                attention=decoder.attention,
+                ratio=ratio,
+                norm_pix=norm_pix,
+                **(decoder.arguments or {}),
+            )
         except TypeError as error:
-            raise ValueError(f"model_arguments {model_arguments} do not suit {model}: {error}.") from error
-        if positions == "fixed":
-            fix_positions_(encoder)
-        self.model = MaskedAutoencoder(
-            encoder,
-            decoder.dim,
-            decoder.depth,
-            decoder.heads,
-            attention=decoder.attention,
-            ratio=ratio,
-            norm_pix=norm_pix,
-            **(decoder.arguments or {}),
-        )
+            raise ValueError(
+                f"{model} with the arguments {model_arguments} and {decoder} does not do: {error}"
+            ) from error
         self.metrics = MetricCollection({"loss": MeanMetric()})
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

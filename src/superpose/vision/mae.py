@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from timm.layers import build_sincos2d_pos_embed
 from timm.models import checkpoint_seq
-from timm.models.vision_transformer import VisionTransformer, init_weights_vit_timm
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from superpose.vision.kernel_vit import Kind, blocks_with
@@ -82,13 +82,11 @@ class MaskedAutoencoder(nn.Module):
         self.decoder = nn.Sequential(*[make(depth=i, **arguments) for i in range(decoder_depth)])
         self.decoder_norm = nn.LayerNorm(decoder_dim, eps=1e-6)
         self.decoder_head = nn.Linear(decoder_dim, embed.proj.in_channels * embed.patch_size[0] * embed.patch_size[1])
-        self.reset_decoder_()
+        self._start_decoder_()
 
     @torch.no_grad()
-    def reset_decoder_(self) -> None:
-        """Draw what is not the encoder's anew, as timm draws the weights of its transformers."""
-        for module in (self.decoder_embed, self.decoder, self.decoder_head):
-            module.apply(init_weights_vit_timm)
+    def _start_decoder_(self) -> None:
+        """Draw the mask token and the positions; the layers have drawn their own weights."""
         nn.init.normal_(self.mask_token, std=0.02)
         nn.init.trunc_normal_(self.decoder_positions, std=0.02)
         if self.encoder.pos_embed is not None and not self.encoder.pos_embed.requires_grad:
@@ -198,6 +196,7 @@ def fix_positions_(model: VisionTransformer) -> VisionTransformer:
         The model itself.
 
     Raises:
+        TypeError: If it is no `VisionTransformer`.
         ValueError: If it has no positions, or another width.
 
     Example:
@@ -205,6 +204,7 @@ def fix_positions_(model: VisionTransformer) -> VisionTransformer:
         >>> vit.pos_embed.requires_grad
         False
     """
+    _check_kind(model)
     if model.pos_embed is None:
         raise ValueError("the model has no embedding of positions to fix; make it with pos_embed='learn'.")
     prefix = model.pos_embed.shape[1] - model.patch_embed.num_patches
@@ -224,13 +224,18 @@ def _deviation(pixels: Float[Tensor, "batch patches pixels"]) -> Float[Tensor, "
     return (pixels.var(-1, keepdim=True) + EPSILON).sqrt()
 
 
-def _check_encoder(encoder: Any) -> None:
-    """Raise what is wrong with an encoder."""
-    if not isinstance(encoder, VisionTransformer):
+def _check_kind(model: Any) -> None:
+    """Raise if a network is of another kind."""
+    if not isinstance(model, VisionTransformer):
         raise TypeError(
-            f"the encoder must be a VisionTransformer of timm, got {type(encoder).__name__}; for example "
+            f"a masked autoencoder needs a VisionTransformer of timm, got {type(model).__name__}; for example "
             "timm.create_model('kernel_vit_mini_patch4_32', num_classes=0)."
         )
+
+
+def _check_encoder(encoder: Any) -> None:
+    """Raise what is wrong with an encoder."""
+    _check_kind(encoder)
     idle = [
         name
         for name in ("head", "fc_norm", "attn_pool", "patch_drop")

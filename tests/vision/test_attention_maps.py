@@ -94,7 +94,7 @@ def test_every_layer_of_a_model_which_stays_as_it_was():
     assert not any(module._forward_pre_hooks for module in model.modules())
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
-    assert (maps.grid, maps.prefix) == ((4, 4), 2)
+    assert (maps.grid, maps.prefix, maps.class_token) == ((4, 4), 2, True)
     assert {name: weights.shape for name, weights in maps.weights.items()} == {
         "blocks.0.attn": (2, 2, 18, 18),
         "blocks.1.attn": (2, 2, 18, 18),
@@ -112,16 +112,28 @@ def test_maps_are_multiples_of_even_attention_in_the_places_of_the_patches():
     model, images = _model()
     maps = attention_maps(model, images)
     weights = maps.weights["blocks.0.attn"]
-    cls = maps.of("blocks.0.attn", query=0)
+    cls = maps.of("blocks.0.attn")
     for row in range(4):
         for column in range(4):
             torch.testing.assert_close(cls[1, 0, row, column], 17 * weights[1, 0, 0, 1 + 4 * row + column])
-    everyone = torch.stack([maps.of("blocks.0.attn", query=n) for n in range(17)]).mean(0)
-    torch.testing.assert_close(maps.of("blocks.0.attn"), everyone)
+    tokens = [maps.of("blocks.0.attn", n) for n in range(17)]
+    assert torch.equal(tokens[0], cls)
+    torch.testing.assert_close(maps.of("blocks.0.attn", "mean"), torch.stack(tokens).mean(0))
+    torch.testing.assert_close(maps.entropies("blocks.0.attn", 5), entropy(weights)[:, :, 5])
+    torch.testing.assert_close(maps.entropies("blocks.0.attn", "mean"), entropy(weights).mean(2))
+
+
+def test_wrong_questions_raise():
+    model, images = _model(class_token=False, global_pool="avg")
+    maps = attention_maps(model, images)
+    assert maps.prefix == 0
     with pytest.raises(ValueError, match=r"no layer is called 'head'; there are blocks\.0\.attn"):
         maps.of("head")
-    with pytest.raises(ValueError, match="query is 17, but there are 17 tokens"):
-        maps.of("blocks.0.attn", 17)
+    with pytest.raises(ValueError, match="has no class token; choose query='mean'"):
+        maps.of("blocks.0.attn")
+    for wrong in (16, -1, True, "patch"):
+        with pytest.raises(ValueError, match="it should be class, mean, or a token from 0 to 15"):
+            maps.of("blocks.0.attn", wrong)
 
 
 def test_entropy_is_that_of_scipy_as_a_share(generator):

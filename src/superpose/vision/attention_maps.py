@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,10 @@ from superpose.layers.statistics import evaluating, uncompiled
 
 Weights = Float[Tensor, "batch heads queries keys"]
 
-BLOCK = 2**24
+Query = int | Literal["class", "mean"]
+"""Whose attention it is: that of the token of this number, of the class token, or the mean over all tokens."""
+
+BLOCK = 2**20
 """Numbers that are held at once while heads are compared."""
 
 
@@ -29,35 +33,53 @@ class AttentionMaps:
             values by. A query's weights add up to one, except those of `normalize="sigmoid"`.
         grid: Rows and columns of patches.
         prefix: Tokens before the patches: class token and registers.
+        class_token: Whether the first of them is a class token.
     """
 
     weights: dict[str, Weights]
     grid: tuple[int, int]
     prefix: int
+    class_token: bool
 
-    def of(self, layer: str, query: int | None = None) -> Float[Tensor, "batch heads rows columns"]:
+    def of(self, layer: str, query: Query = "class") -> Float[Tensor, "batch heads rows columns"]:
         """A layer's weights of the patches, as pictures, in multiples of what even attention would give.
 
         Args:
             layer: Its name.
-            query: Number of the token that attends, the class token is 0; the mean over all tokens if None.
+            query: Who attends: the class token, the token of this number, or the mean over all tokens.
 
         Raises:
             ValueError: If there is no such layer or token, or the keys are not those of whole images.
         """
-        if layer not in self.weights:
-            raise ValueError(f"no layer is called {layer!r}; there are {', '.join(self.weights)}.")
-        weights = shares(self.weights[layer])
-        tokens = weights.shape[-1]
+        weights = self._chosen(layer, query)
         rows, columns = self.grid
+        tokens = weights.shape[-1]
         if tokens != self.prefix + rows * columns:
             raise ValueError(
                 f"{layer} attends to {tokens} tokens, not to the {self.prefix} + {rows} x {columns} of whole images."
             )
-        if query is not None and not 0 <= query < tokens:
-            raise ValueError(f"query is {query}, but there are {tokens} tokens, from 0 on.")
-        chosen = weights.mean(2) if query is None else weights[:, :, query]
-        return chosen[..., self.prefix :].unflatten(-1, self.grid) * tokens
+        return weights.mean(2)[..., self.prefix :].unflatten(-1, self.grid) * tokens
+
+    def entropies(self, layer: str, query: Query = "class") -> Float[Tensor, "batch heads"]:
+        """How even a layer's attention is, from 0 to 1, see `entropy`; for all tokens the mean of theirs."""
+        return entropy(self._chosen(layer, query)).mean(-1)
+
+    def _chosen(self, layer: str, query: Query) -> Weights:
+        """The weights of the queries that are asked for."""
+        if layer not in self.weights:
+            raise ValueError(f"no layer is called {layer!r}; there are {', '.join(self.weights)}.")
+        weights = shares(self.weights[layer])
+        if query == "mean":
+            return weights
+        if query == "class":
+            if not self.class_token:
+                raise ValueError("the model has no class token; choose query='mean', or the number of a token.")
+            query = 0
+        if isinstance(query, bool) or not isinstance(query, int) or not 0 <= query < weights.shape[2]:
+            raise ValueError(
+                f"query is {query!r}; it should be class, mean, or a token from 0 to {weights.shape[2] - 1}."
+            )
+        return weights[:, :, query : query + 1]
 
 
 def attention_maps(model: VisionTransformer, images: Float[Tensor, "batch channels height width"]) -> AttentionMaps:
@@ -73,7 +95,7 @@ def attention_maps(model: VisionTransformer, images: Float[Tensor, "batch channe
     Example:
         >>> vit = VisionTransformer(32, 8, embed_dim=16, depth=2, num_heads=4)
         >>> maps = attention_maps(vit, torch.zeros(1, 3, 32, 32))
-        >>> list(maps.weights), maps.of("blocks.0.attn", query=0).shape
+        >>> list(maps.weights), maps.of("blocks.0.attn").shape
         (['blocks.0.attn', 'blocks.1.attn'], torch.Size([1, 4, 4, 4]))
         >>> entropy(maps.weights["blocks.0.attn"]).shape
         torch.Size([1, 4, 17])
@@ -96,11 +118,11 @@ def attention_maps(model: VisionTransformer, images: Float[Tensor, "batch channe
                 each.remove()
     embed = model.patch_embed
     grid = embed.dynamic_feat_size(images.shape[-2:])
-    return AttentionMaps(found, (int(grid[0]), int(grid[1])), model.num_prefix_tokens)
+    return AttentionMaps(found, (int(grid[0]), int(grid[1])), model.num_prefix_tokens, model.has_class_token)
 
 
 def attention_weights(
-    layer: nn.Module, x: Float[Tensor, "batch tokens dim"], attn_mask: Mask = None, is_causal: bool = False
+    layer: Any, x: Float[Tensor, "batch tokens dim"], attn_mask: Mask = None, is_causal: bool = False
 ) -> Weights:
     """What a layer of attention, given these tokens, weights the values by; without dropout.
 
@@ -161,19 +183,25 @@ def head_distances(maps: Mapping[str, Tensor]) -> Float[Tensor, "heads heads"]:
             f"heads are compared over the same images, queries and keys; the layers' weights are: {shapes}."
         )
     heads = torch.cat([shares(weights).transpose(0, 1) for weights in maps.values()]).flatten(1, 2)
-    entropies = torch.special.entr(heads).sum(-1)
-    rows = max(1, BLOCK // heads.numel())
-    distances = []
-    for some, own in zip(heads.split(rows), entropies.split(rows), strict=True):
-        middle = torch.special.entr((some.unsqueeze(1) + heads) / 2).sum(-1)
-        divergence = (middle - (own.unsqueeze(1) + entropies) / 2) / log(2)
-        distances.append(divergence.clamp(0, 1).sqrt().mean(-1))
-    return torch.cat(distances)
+    rows = max(1, BLOCK // heads[0].numel())
+    own = _nats(heads)
+    distances = heads.new_zeros(len(heads), len(heads))
+    for first in range(len(heads)):  # the matrix is symmetric
+        for some in range(first, len(heads), rows):
+            others = slice(some, some + rows)
+            divergence = (_nats((heads[first] + heads[others]) / 2) - (own[first] + own[others]) / 2) / log(2)
+            distances[first, others] = divergence.clamp(0, 1).sqrt().mean(-1)
+    return distances.triu(1) + distances.triu(1).mT
+
+
+def _nats(shares: Float[Tensor, "*batch keys"]) -> Float[Tensor, "*batch"]:
+    """Shannon's entropy, by logarithms of whole blocks, which are far faster than `torch.special.entr`."""
+    return -(shares * shares.clamp_min(torch.finfo(shares.dtype).tiny).log()).sum(-1)
 
 
 def _known(block: nn.Module, number: int) -> nn.Module:
     """The attention of a block, if its weights can be told."""
-    attention = getattr(block, "attn", None)
+    attention: Any = getattr(block, "attn", None)
     if not isinstance(attention, KernelAttention) and type(attention) is not Attention:
         raise TypeError(
             f"block {number} is a {type(block).__name__} with {type(attention).__name__} for its attention; maps are "

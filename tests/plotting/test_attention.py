@@ -63,5 +63,5 @@ def test_distances_with_one_scale(generator):
 def test_wrong_input_raises(generator):
     with pytest.raises(ValueError, match="index is 2, but the maps are of 2 images"):
         plot_attention(_maps(generator), index=2)
-    with pytest.raises(ValueError, match="do not fit into 1.0 x 1.0 inches"):
+    with pytest.raises(ValueError, match=r"do not fit into 1\.0 x 1\.0 inches"):
         plot_attention(_maps(generator), ax=plt.figure(figsize=(1, 1)).add_axes((0, 0, 1, 1)))

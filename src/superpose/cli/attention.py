@@ -36,17 +36,15 @@ def run(chosen: "Namespace") -> None:
 
 def _draw(model: Any, image: Any, token: str | None) -> bytes:
     """The picture as a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     from superpose.plotting import plot_attention
+    from superpose.plotting.canvas import figure_of
     from superpose.vision.attention_maps import attention_maps
 
     maps = attention_maps(model, image.unsqueeze(0))
     default = "class" if maps.class_token else "mean"
     query: Any = default if token is None else int(token) if token.isdecimal() else token
-    figure = plot_attention(maps, image, query=query).figure
     file = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file)  # type: ignore[arg-type]
+    figure_of(plot_attention(maps, image, query=query)).savefig(file, format="png", dpi=150)
     return file.getvalue()
 
 

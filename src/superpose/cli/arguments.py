@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 DESCRIPTION = (
-    "Kolmogorov-Arnold networks for tables: fit one, see whether it is any good, predict with it; find formulas."
+    "Kolmogorov-Arnold networks for tables and images: fit one, see whether it is any good, predict with it; find formulas."
 )
 Command = Callable[..., Any]
 """Adds a command by its name and what it does, and gives its parser."""

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-DESCRIPTION = (
-    "Kolmogorov-Arnold networks for tables and images: fit one, see whether it is any good, predict with it; find formulas."
-)
+DESCRIPTION = "Kolmogorov-Arnold networks for tables and images: fit one, see whether it is any good, predict with it; find formulas."
 Command = Callable[..., Any]
 """Adds a command by its name and what it does, and gives its parser."""
 EXAMPLE = "superpose fit houses.csv --target price --out price.model"

@@ -141,7 +141,7 @@ class FineTuning(Classification):
 
         if not Path(encoder).exists():
             raise ValueError(
-                f"there is no {encoder} to take the encoder from; give the run of superpose pretrain, or a file of weights, by "
+                f"there is no file {encoder} to take the encoder from; give the run of superpose pretrain, or a file of weights, by "
                 f"--encoder, or {SCRATCH!r} to begin without one."
             )
         path = find_weights(Path(encoder))

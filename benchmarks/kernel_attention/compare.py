@@ -62,7 +62,7 @@ class Shape(Size):
 
 SIZES = {
     "quick": Shape(32, 1, 8, 16, 2, 2, 32, 1e-3, test=32),
-    "small": Shape(10_000, 10, 8, 64, 4, 4, 100, 1e-3),
+    "small": Shape(10_000, 10, 8, 64, 4, 4, 100, 2e-3),
     "full": Shape(50_000, 100, 4, 256, 6, 8, 500, 1e-3),
 }
 ENTROPY = 500

@@ -215,14 +215,16 @@ def rows(
     given: argparse.Namespace,
     size: Size,
     jobs: Iterable[tuple[str, Any, int]],
-    learn: Callable[[Any, Any, Data, int], dict[str, Any]] = learn,
+    learn: Callable[[Any, Any, Data, int], dict[str, Any]] | None = learn,
 ) -> list[dict[str, Any]]:
-    """Run what the file of rows does not hold yet, and give all that was asked for."""
+    """Run what the file of rows does not hold yet, unless nothing shall run, and give all that was asked for."""
     known = [json.loads(line) for line in given.rows_file.read_text().splitlines()] if given.rows_file.exists() else []
     asked, data = [], None
     for name, variant, seed in jobs:
         key = {"name": name, "seed": seed, "size": asdict(size), "held_out": given.choose}
         found = next((row for row in known if all(row[k] == v for k, v in key.items())), None)
+        if found is None and learn is None:
+            continue
         if found is None:
             torch.set_num_threads(given.threads)
             data = data or cifar(given.data, size, given.choose, given.device)
@@ -268,10 +270,11 @@ def table(report: Report, found: Sequence[dict[str, Any]], seeds: int) -> list[t
 
 
 def mean(values: Sequence[float]) -> str:
+    """The mean, and its standard error where there is more than one value."""
     if not values:
         return "-"
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return f"{statistics.fmean(values):.2f} ± {error:.2f}"
+    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{error}"
 
 
 def draw(path: Path, drawn: Sequence[tuple[str, list[float]]]) -> None:

@@ -274,12 +274,12 @@ def table(report: Report, runs: Runs) -> None:
         evened = [row["evened"] for row in done.values() if row["evened"] is not None]
         lines.append([
             name, mean([row["accuracy"] for row in done.values()]), "-" if name == base else mean(pairs), mean(evened),
-            blocks(done), len(by_seed) - len(done), next((f"{row['parameters']:,}" for row in done.values()), "-"),
+            blocks(done), len(by_seed), len(by_seed) - len(done), next((f"{row['parameters']:,}" for row in done.values()), "-"),
             f"{statistics.median(row.get('seconds', 0) for row in by_seed.values()):.0f}",
         ])  # fmt: skip
     report.table(
         ["attention", "test accuracy, %", f"against {base}, paired", "evened afterwards", "entropy, first to last block",
-         "diverged", "parameters", "s"],
+         "seeds", "diverged", "parameters", "s"],
         lines,
     )  # fmt: skip
 
@@ -339,8 +339,12 @@ def compare(report: Report, given: argparse.Namespace, size: Shape) -> None:
         variants = experiments(size)[experiment]
         chosen = [name for name in variants if not given.only or any(word in name for word in given.only)]
         jobs = [(name, variants[name], seed) for seed in range(given.seeds) for name in chosen]
-        found = rows(given, size, jobs, learn)
-        runs = {name: {row["seed"]: row for row in found if row["name"] == name} for name in chosen}
+        found = rows(given, size, jobs, None if given.finished else learn)
+        runs: Runs = {row["name"]: {} for row in found}
+        for row in found:
+            runs[row["name"]][row["seed"]] = row
+        if not runs:
+            continue
         report.text(f"## {experiment}")
         table(report, runs)
         if path := report.figure(f"kernel_attention_{experiment}.png"):
@@ -355,6 +359,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", choices=["small", "full"], default="small")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="variants whose names hold one of these words")
     parser.add_argument("--choose", action="store_true", help="compare learning rates on held-out training images")
+    parser.add_argument("--finished", action="store_true", help="report the runs in the file of rows, and make none")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rows-file", type=Path, default=Path("kernel_attention.jsonl"), help="file of finished runs")
@@ -366,9 +371,10 @@ def main(args: Sequence[str] | None = None) -> None:
         name = "choose" if given.choose else "compare"
         given.out = Path(__file__).parents[1] / f"results/kernel_attention_{name}.md"
     report = Report("kernel_attention/compare", "What kernel attention is worth on CIFAR-10, from scratch", given)
+    rate = "as below" if given.choose else f"{size.lr:g} for all"
     report.text(
         f"{size.images:,} images, {size.epochs} epochs, batches of {size.batch}; patch {size.patch}, dim {size.dim}, depth "
-        f"{size.depth}, {size.heads} heads, MLPs {size.mlp_ratio:g} times as wide; AdamW, lr {size.lr:g} for all, one tenth "
+        f"{size.depth}, {size.heads} heads, MLPs {size.mlp_ratio:g} times as wide; AdamW, lr {rate}, one tenth "
         "of the epochs warm-up, cosine to 0, weight decay 0.05, label smoothing 0.1, gradient clipped at 1, flips and crops; "
         f"every layer draws its own weights; {given.threads} threads for each run, on {given.device}."
     )

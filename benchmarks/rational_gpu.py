@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch._functorch.config
 from report import Report, options, shown
 from torch import Tensor
 from torch.nn import functional
@@ -34,9 +35,9 @@ SWISH = (
 )
 """Coefficients near those that a KAT starts with."""
 MODELS = {
-    "tiny": ("kat_tiny_patch16_224", "vit_tiny_patch16_224", 256),
-    "small": ("kat_small_patch16_224", "vit_small_patch16_224", 256),
-    "base": ("kat_base_patch16_224", "vit_base_patch16_224", 128),
+    "tiny": ("kat_tiny_patch16_224", "vit_tiny_patch16_224", 1024),
+    "small": ("kat_small_patch16_224", "vit_small_patch16_224", 1024),
+    "base": ("kat_base_patch16_224", "vit_base_patch16_224", 512),
 }
 """A KAT, the ViT of its size, and images in a batch."""
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
@@ -326,7 +327,8 @@ def no_grad(call: Callable[[], Any]) -> Callable[[], Any]:
 
 def slopes(function: Callable[..., Tensor], grad: Tensor, tensors: tuple[Tensor, ...], rest: Any) -> Callable[[], Any]:
     leaves = [t.detach().requires_grad_() for t in tensors]
-    y = function(*leaves, *rest)
+    with torch._functorch.config.patch(donated_buffer=False):  # the graph is kept, to be walked again
+        y = function(*leaves, *rest)
     return partial(torch.autograd.grad, y, leaves, grad, retain_graph=True)
 
 

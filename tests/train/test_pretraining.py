@@ -200,3 +200,8 @@ def test_bad_arguments_raise():
     for positions in ("fixed", "learned"):
         with pytest.raises(ValueError, match=r"test_resnet .*needs a VisionTransformer of timm, got ResNet"):
             Pretraining("test_resnet", positions=positions)
+
+
+def test_an_encoder_that_is_not_there_says_how_to_give_one():
+    with pytest.raises(ValueError, match="there is no RUN .* by --encoder"):
+        FineTuning("kernel_vit_nano_patch4_32", 10, encoder="RUN")

@@ -67,7 +67,7 @@ def _run(chosen: "Namespace") -> int:
     """Run the chosen command and return the exit code."""
     with terminal(stderr=True).status("starting ..."):  # PyTorch and scikit-learn take seconds on a slow machine
         from superpose.tabular import InputError
-    from superpose.cli import discovery, fitting, models
+    from superpose.cli import attention, discovery, fitting, models
 
     commands: dict[str, Callable[[Namespace], None]] = {
         "fit": fitting.run,
@@ -75,6 +75,7 @@ def _run(chosen: "Namespace") -> int:
         "report": models.report,
         "discover": discovery.run,
         "info": models.info,
+        "attention": attention.run,
         "demo": _demo,
     }
     try:

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-DESCRIPTION = (
-    "Kolmogorov-Arnold networks for tables: fit one, see whether it is any good, predict with it; find formulas."
-)
+DESCRIPTION = "Kolmogorov-Arnold networks for tables and images: fit one, see whether it is any good, predict with it; find formulas."
 Command = Callable[..., Any]
 """Adds a command by its name and what it does, and gives its parser."""
 EXAMPLE = "superpose fit houses.csv --target price --out price.model"
@@ -38,6 +36,7 @@ def parser() -> "ArgumentParser":
     command("pretrain", "the same for a network that learns from images without their labels")
     command("finetune", "the same for a network that goes on from such a run, given by --encoder")
     command("eval", "judge a network that superpose train has made on test images")
+    _add_attention(command)
     command("demo", "learn how long an orbit takes from the solar system, and find Kepler's law, in seconds")
     return main_parser
 
@@ -92,6 +91,23 @@ def _add_uses(command: Command) -> None:
     report.add_argument("table", metavar="TABLE", help="CSV or Parquet file with the columns the model was fitted on")
     report.add_argument("--formulas", metavar="JSON", help="formulas to show, as superpose discover writes them")
     report.add_argument("--out", metavar="HTML", help="the page, one file that needs no network (report.html)")
+
+
+def _add_attention(command: Command) -> None:
+    attention = command(
+        "attention", "draw where every head of a vision transformer looks in an image", ", on one scale"
+    )
+    attention.add_argument(
+        "model", metavar="MODEL", help="run of superpose train or pretrain, or a name that timm knows"
+    )
+    attention.add_argument("image", metavar="IMAGE", help="image file")
+    attention.add_argument("--out", metavar="PNG", default="attention.png", help="the picture (attention.png)")
+    attention.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help="who looks: class, mean over all tokens, or a token's number (class if there is one)",
+    )
+    attention.add_argument("--untrained", action="store_true", help="take a model of timm as it is before training")
 
 
 def _version() -> str:

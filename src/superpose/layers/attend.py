@@ -16,6 +16,7 @@ Queries = Float[Tensor, "batch heads queries features"]
 Keys = Float[Tensor, "batch heads keys features"]
 Values = Float[Tensor, "batch heads keys coordinates"]
 Outputs = Float[Tensor, "batch heads queries coordinates"]
+Shares = Float[Tensor, "batch heads queries keys"]
 
 
 def softmax(q: Queries, k: Keys, v: Values, scale: float, mask: Mask, causal: bool, drop: float) -> Outputs:
@@ -34,11 +35,7 @@ def kernel(q: Queries, k: Keys, v: Values, scale: float, mask: Mask, causal: boo
     """
     if mask is None and not causal and drop == 0:
         return (q @ (k.mT @ v)) / (q @ k.sum(-2).unsqueeze(-1))
-    weights = q @ k.mT
-    bias = _bias(weights, mask, causal)
-    if bias is not None:
-        weights = weights * bias.exp()
-    return F.dropout(weights / weights.sum(-1, keepdim=True), drop) @ v
+    return F.dropout(kernel_weights(q, k, scale, mask, causal), drop) @ v
 
 
 def sigmoid(q: Queries, k: Keys, v: Values, scale: float, mask: Mask, causal: bool, drop: float) -> Outputs:
@@ -46,12 +43,40 @@ def sigmoid(q: Queries, k: Keys, v: Values, scale: float, mask: Mask, causal: bo
 
     The weights are made, in quadratic memory.
     """
-    scores = (q @ k.mT) * scale - log(k.shape[-2])
-    bias = _bias(scores, mask, causal)
-    return F.dropout((scores if bias is None else scores + bias).sigmoid(), drop) @ v
+    return F.dropout(sigmoid_weights(q, k, scale, mask, causal), drop) @ v
 
 
 NORMALIZATIONS: dict[str, Callable[..., Tensor]] = {"softmax": softmax, "kernel": kernel, "sigmoid": sigmoid}
+
+
+def softmax_weights(q: Queries, k: Keys, scale: float, mask: Mask, causal: bool) -> Shares:
+    """What `softmax` weights the values by, which fused attention never makes."""
+    scores = (q @ k.mT) * scale
+    bias = _bias(scores, mask, causal)
+    return (scores if bias is None else scores + bias).softmax(-1)
+
+
+def kernel_weights(q: Queries, k: Keys, scale: float, mask: Mask, causal: bool) -> Shares:
+    """What `kernel` weights the values by; the scale cancels."""
+    weights = q @ k.mT
+    bias = _bias(weights, mask, causal)
+    if bias is not None:
+        weights = weights * bias.exp()
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def sigmoid_weights(q: Queries, k: Keys, scale: float, mask: Mask, causal: bool) -> Shares:
+    """What `sigmoid` weights the values by; they do not add up to one."""
+    scores = (q @ k.mT) * scale - log(k.shape[-2])
+    bias = _bias(scores, mask, causal)
+    return (scores if bias is None else scores + bias).sigmoid()
+
+
+WEIGHTS: dict[str, Callable[..., Tensor]] = {
+    "softmax": softmax_weights,
+    "kernel": kernel_weights,
+    "sigmoid": sigmoid_weights,
+}
 
 
 def _bias(scores: Tensor, mask: Mask, causal: bool) -> Tensor | None:

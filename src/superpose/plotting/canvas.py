@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -70,3 +74,21 @@ def colours(ax: "Axes") -> Colours:
     behind = to_rgba(ax.get_facecolor())
     behind = behind if behind[3] == 1 else to_rgba(ax.figure.get_facecolor())
     return Colours(to_rgba(rcParams["text.color"]), behind, to_rgba("C0"), to_rgba("C1"))
+
+
+def as_picture(
+    image: Float[Tensor, "channels height width"], like: Float[Tensor, "channels height width"] | None = None
+) -> Float[np.ndarray, "height width 3"]:
+    """An image of one or three channels as matplotlib shows it, from 0 to 1.
+
+    Networks take images that are normalised in one way or another; what is shown spans black to white between the least
+    and the greatest value of `like`, the image itself if None.
+
+    Raises:
+        ValueError: If it has another number of channels.
+    """
+    if image.ndim != 3 or len(image) not in (1, 3):
+        raise ValueError(f"an image must have shape (1 or 3 channels, height, width), got {tuple(image.shape)}.")
+    low, high = (image if like is None else like).aminmax()
+    shown = ((image - low) / (high - low).clamp_min(1e-12)).clamp(0, 1).detach().float().cpu()
+    return shown.expand(3, -1, -1).permute(1, 2, 0).numpy()

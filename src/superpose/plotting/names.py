@@ -1,6 +1,6 @@
 """Names and symbols in pictures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from superpose.models import KAN
@@ -90,3 +90,12 @@ def checked_edge(model: KAN, edge: Any) -> Edge:
             f"{layer.in_features - 1}, and an edge is (layer, output, input)."
         )
     return n, o, i
+
+
+def without_common_parts(names: Sequence[str]) -> list[str]:
+    """Names without the parts that are the same in all: `0 act1` for `blocks.0.mlp.act1`."""
+    parts = [name.split(".") for name in names]
+    if len({len(each) for each in parts}) > 1 or len(names) == 1:
+        return list(names)
+    differ = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
+    return [" ".join(part for part, own in zip(each, differ, strict=True) if own) for each in parts]

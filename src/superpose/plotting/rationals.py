@@ -14,6 +14,7 @@ from superpose.layers import GroupRational
 from superpose.layers.statistics import evaluating, layers_of, seeing
 from superpose.ops.rational import rational
 from superpose.plotting.canvas import axes_for, colours, figure_of
+from superpose.plotting.names import without_common_parts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +94,7 @@ def plot_rationals(
     if given is not None:
         shape = room[0] / room[1] * PANEL[1] / PANEL[0]
         columns = min(len(found), _even(sqrt(len(found) * shape)))
-    titles = _without_common_parts([panel.name for panel in found])
+    titles = without_common_parts([panel.name for panel in found])
     most = max(len(panel.now) for panel in found)
     keys = _keys(ax, most, "at the start" if before is None else "before", data=X is not None)
     across = min(len(keys), max(1, int(room[0] / KEY)))
@@ -238,12 +239,3 @@ def _keys(ax: "Axes", most: int, then: str, *, data: bool) -> list[Any]:
     if data:
         keys.append(Patch(color=paint.faint(0.4), label="inputs"))
     return keys
-
-
-def _without_common_parts(names: Sequence[str]) -> list[str]:
-    """Names without the parts that are the same in all: `0 act1` for `blocks.0.mlp.act1`."""
-    parts = [name.split(".") for name in names]
-    if len({len(each) for each in parts}) > 1 or len(names) == 1:
-        return list(names)
-    differ = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
-    return [" ".join(part for part, own in zip(each, differ, strict=True) if own) for each in parts]

@@ -139,6 +139,11 @@ class FineTuning(Classification):
             return
         from superpose.train.evaluation import find_weights, read_weights  # which know all tasks
 
+        if not Path(encoder).exists():
+            raise ValueError(
+                f"there is no {encoder} to take the encoder from; give the run of superpose pretrain, or a file of weights, by "
+                f"--encoder, or {SCRATCH!r} to begin without one."
+            )
         path = find_weights(Path(encoder))
         try:
             load_encoder_(self.model, read_weights(path), leave_out)

@@ -311,7 +311,7 @@ def draw(path: Path, runs: Runs) -> None:
     left.set_yticks(range(len(runs)), list(runs))
     left.invert_yaxis()
     left.set_xlabel("test accuracy, % (points: seeds; bars: means)")
-    right.set_xlabel("entropy / that of even attention\n(points: blocks, the last ones darkest)")
+    right.set_xlabel("entropy / that of even attention\n(points: blocks, last darkest)")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

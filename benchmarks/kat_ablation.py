@@ -17,7 +17,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -162,10 +162,15 @@ def cifar(root: str, size: Size, held_out: bool, device: str) -> Data:
 
 def learn(variant: Variant, size: Size, data: Data, seed: int) -> dict[str, Any]:
     """Train once; gives accuracy in percent, losses, seconds, and what went wrong, if anything."""
-    began = time.perf_counter()
     with seeded(seed, 0):
         model = network(variant, size).to(data.images.device)
-    plan = Optimization(size.epochs, lr=size.lr, warmup_epochs=size.epochs / 10, decay_coefficients=variant.decay)
+    return train(model, size, data, seed, decay_coefficients=variant.decay)
+
+
+def train(model: nn.Module, size: Size, data: Data, seed: int, **options: Any) -> dict[str, Any]:
+    """The recipe of all transformers here, and how good the model is after it."""
+    began = time.perf_counter()
+    plan = Optimization(size.epochs, lr=size.lr, warmup_epochs=size.epochs / 10, **options)
     optimizer = torch.optim.AdamW(parameter_groups(model, plan), plan.lr, fused=True)
     steps = len(data.train) // size.batch
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, plan, steps * size.epochs))
@@ -175,7 +180,8 @@ def learn(variant: Variant, size: Size, data: Data, seed: int) -> dict[str, Any]
         for n in range(steps):
             keys = [(seed * 1000 + epoch, int(i)) for i in order[n * size.batch : (n + 1) * size.batch]]
             batch = data.train.__getitems__(keys)
-            loss = functional.cross_entropy(model(batch.images), batch.labels, label_smoothing=0.1)
+            with seeded(seed, 1, epoch, n):  # what is dropped
+                loss = functional.cross_entropy(model(batch.images), batch.labels, label_smoothing=0.1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -183,9 +189,13 @@ def learn(variant: Variant, size: Size, data: Data, seed: int) -> dict[str, Any]
             scheduler.step()
         if not loss.isfinite():
             return {"accuracy": None, "error": f"the loss was {float(loss)} in epoch {epoch}"}
-    model.eval()
-    with torch.no_grad():
-        found = torch.cat([model(part) for part in data.images.split(1000)])
+        if epoch == 0:
+            took = time.perf_counter() - began
+            print(
+                f"... the first epoch took {took:.1f} s, so all take about {took * size.epochs / 60:.1f} min",
+                flush=True,
+            )
+    found = predict(model, data.images)
     return {
         "accuracy": float((found.argmax(1) == data.labels).float().mean()) * 100,
         "loss": float(functional.cross_entropy(found, data.labels)),
@@ -195,13 +205,26 @@ def learn(variant: Variant, size: Size, data: Data, seed: int) -> dict[str, Any]
     }
 
 
-def rows(given: argparse.Namespace, size: Size, jobs: Iterable[tuple[str, Variant, int]]) -> list[dict[str, Any]]:
-    """Run what the file of rows does not hold yet, and give all that was asked for."""
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    model.eval()
+    return torch.cat([model(part) for part in images.split(1000)])
+
+
+def rows(
+    given: argparse.Namespace,
+    size: Size,
+    jobs: Iterable[tuple[str, Any, int]],
+    learn: Callable[[Any, Any, Data, int], dict[str, Any]] | None = learn,
+) -> list[dict[str, Any]]:
+    """Run what the file of rows does not hold yet, unless nothing shall run, and give all that was asked for."""
     known = [json.loads(line) for line in given.rows_file.read_text().splitlines()] if given.rows_file.exists() else []
     asked, data = [], None
     for name, variant, seed in jobs:
         key = {"name": name, "seed": seed, "size": asdict(size), "held_out": given.choose}
         found = next((row for row in known if all(row[k] == v for k, v in key.items())), None)
+        if found is None and learn is None:
+            continue
         if found is None:
             torch.set_num_threads(given.threads)
             data = data or cifar(given.data, size, given.choose, given.device)
@@ -231,7 +254,7 @@ def table(report: Report, found: Sequence[dict[str, Any]], seeds: int) -> list[t
         drawn.append((name, scores))
         first = next(iter(runs.values()))
         lines.append([
-            name, _mean(scores), "-" if name == BASE else _mean(pairs), len(runs) - len(scores),
+            name, mean(scores), "-" if name == BASE else mean(pairs), len(runs) - len(scores),
             first.get("parameters", "-"), f"{statistics.median(r.get('seconds', 0) for r in runs.values()):.0f}",
         ])  # fmt: skip
     report.table(
@@ -246,11 +269,12 @@ def table(report: Report, found: Sequence[dict[str, Any]], seeds: int) -> list[t
     return drawn
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean(values: Sequence[float]) -> str:
+    """The mean, and its standard error where there is more than one value."""
     if not values:
         return "-"
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return f"{statistics.fmean(values):.2f} ± {error:.2f}"
+    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{error}"
 
 
 def draw(path: Path, drawn: Sequence[tuple[str, list[float]]]) -> None:
@@ -298,7 +322,7 @@ def main(args: Sequence[str] | None = None) -> None:
         found = [row for rate in rates for row in rows(given, Size(**rate), [(TWIN, VARIANTS[TWIN], s) for s in seeds])]
         report.table(
             ["lr", "accuracy on held-out images, %"],
-            [[r["lr"], _mean([row["accuracy"] for row in found if row["size"]["lr"] == r["lr"]])] for r in rates],
+            [[r["lr"], mean([row["accuracy"] for row in found if row["size"]["lr"] == r["lr"]])] for r in rates],
         )
         report.close()
         return

@@ -284,9 +284,10 @@ def test_weights_of_googles_vit_are_loaded(tmp_path):
 
 @pytest.mark.parametrize("mode", ["", "skip", "reset", "jax", "jax_nlhb", "moco", "variance_preserving", "kat_release"])
 def test_every_init_starts_and_can_be_repeated(mode):
-    model = KAT(**SMALL, weight_init=mode)
-    drawn = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.random.fork_rng():
+        torch.random.default_generator.manual_seed(0)
+        model = KAT(**SMALL, weight_init=mode)
+        drawn = {name: value.clone() for name, value in model.state_dict().items()}
         torch.random.default_generator.manual_seed(1)
         model.init_weights()
         first = {name: value.clone() for name, value in model.state_dict().items()}
@@ -294,7 +295,7 @@ def test_every_init_starts_and_can_be_repeated(mode):
         model.init_weights()
     for name, value in model.state_dict().items():
         assert torch.equal(value, first[name])
-        if "norm" not in name and "weight_" not in name:
+        if "norm" not in name and "weight_" not in name and value.numel() >= 64:  # of fewer numbers chance decides
             spread = value.std(), drawn[name].std()
             assert mode == "skip" or spread[0] == pytest.approx(float(spread[1]), rel=0.3, abs=1e-5), name
     assert model.blocks[0].mlp.act2.fit.name == "silu"

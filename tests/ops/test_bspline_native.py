@@ -6,7 +6,6 @@ Tolerances are in units of the rounding error of the dtype times the size of the
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -24,32 +23,6 @@ DEGREES = (1, 2, 3)
 EXTRAPOLATIONS = ("linear", "clamp", "zero")
 ROUNDINGS = 100
 """Rounding errors of the largest term that a sum may be off by; the sums here have up to some hundred terms."""
-
-
-@contextmanager
-def instructions(name):
-    """The kernels of one instruction set, as SUPERPOSE_INSTRUCTIONS would choose them when superpose is imported."""
-    number = kernels.LEVELS.index(name)
-    try:
-        if kernels._start(*kernels._runtime, number) != number:
-            pytest.skip(f"this machine has no {name}")
-        yield
-    finally:
-        kernels._start(*kernels._runtime, kernels.LEVELS.index(kernels._level))
-
-
-@pytest.fixture(params=kernels.LEVELS)
-def level(request):
-    with instructions(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def poisoned_memory():
-    """Memory that is not initialised holds NaN, so that a number that was never written is seen."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def make_knots(intervals, degree, rows=1, even=True, generator=None, dtype=torch.float64):
@@ -214,7 +187,7 @@ def shapes(draw):
     flags=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
     name=st.sampled_from(kernels.LEVELS),
 )
-def test_any_shape(shape, degree, extrapolation, flags, name):
+def test_any_shape(instructions, shape, degree, extrapolation, flags, name):
     generator = torch.Generator().manual_seed(0)
     own, even, base, wide = flags
     dtype = torch.float64 if wide or not even else torch.float32  # steps of 1:1000 are lost in float32

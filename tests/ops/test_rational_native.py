@@ -23,18 +23,6 @@ ROUNDINGS = 30
 
 
 @contextmanager
-def instructions(name):
-    """The kernels of one instruction set, as SUPERPOSE_INSTRUCTIONS would choose them when superpose is imported."""
-    number = kernels.LEVELS.index(name)
-    try:
-        if kernels._start(*kernels._runtime, number) != number:
-            pytest.skip(f"this machine has no {name}")
-        yield
-    finally:
-        kernels._start(*kernels._runtime, kernels.LEVELS.index(kernels._level))
-
-
-@contextmanager
 def threads(number):
     before = torch.get_num_threads()
     torch.set_num_threads(number)
@@ -42,20 +30,6 @@ def threads(number):
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@pytest.fixture(params=kernels.LEVELS)
-def level(request):
-    with instructions(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def poisoned_memory():
-    """Memory that is not initialised holds NaN, so that a number that was never written is seen."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def make_case(generator, shape, axis, rows=(1, 8), degrees=(5, 4), form="sum_abs", dtype=torch.float32):
@@ -156,7 +130,7 @@ def cases(draw):
     permuted=st.randoms(use_true_random=False),
     name=st.sampled_from(kernels.LEVELS),
 )
-def test_any_shape_and_layout(case, form, dtype, needed, permuted, name):
+def test_any_shape_and_layout(instructions, case, form, dtype, needed, permuted, name):
     args, grad = make_case(torch.Generator().manual_seed(0), **case, form=form, dtype=dtype)
     order = list(range(args[0].ndim))
     permuted.shuffle(order)

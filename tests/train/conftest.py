@@ -34,7 +34,7 @@ def config(squares, tmp_path):
 
     def write(**sections):
         model = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
-        task = {"model": "vit_tiny_patch16_224", "num_classes": 3, "model_arguments": model}
+        task = {"model": "kat_tiny_patch16_224", "num_classes": 3, "model_arguments": model}
         data = {"root": str(squares), "batch_size": 8, "augmentation": {"crop": 1}}
         settings = {
             "task": {"class_path": "Classification", "init_args": task | sections.pop("task", {})},

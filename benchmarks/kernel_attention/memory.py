@@ -1,11 +1,11 @@
 """Memory, time and exactness of kernel attention: features and fused attention against the tensor of all pairs.
 
-One layer, forward and backward, at the shape of the published experiments: 100 images of 65 tokens, width 256, 8 heads.
+One layer, forward and backward, at the shape of the published experiments: 100 images of 65 tokens, width 256, 8 heads;
+and a step of training of the published transformer, which has 8 such layers.
 """
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import timm
 import torch
 from timm.layers.attention import Attention
 from torch import nn
@@ -21,12 +22,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from peers.rounds import Call, Company, interleaved, settle_allocator, threads
 from report import Report, options, spread
 
+from superpose import vision as vision  # registers the transformers with timm
 from superpose.layers import KernelAttention
 
 WIDTH, HEADS, TOKENS, BATCH = 256, 8, 65, 100
 FEW = 4
 """Images for which the tensor of all pairs fits, forward and backward."""
-MEMORY, TIME, FASTER, ERROR = 1.5, 2.5, 30, 1e-6
+MEMORY, TIME, FASTER, ERROR, STEP = 1.5, 2.5, 30, 1e-6, 0.9
+PSEUDO = ("semi_fusion", "param_fusion")
+VITS = ("softmax", *PSEUDO, "gaussian_mhsa")
 STANDARD, PUBLISHED, NAIVE = "standard (timm)", "Gaussian, published", "Gaussian, all pairs"
 
 
@@ -72,12 +76,26 @@ def tokens(batch: int, seed: int = 0) -> torch.Tensor:
 
 def peak(name: str, batch: int) -> None:
     """What one step adds to this process at most, in bytes; the process does nothing else."""
+    known = 2**26
+    before = resident("VmRSS")
+    torch.ones(known, dtype=torch.uint8)
+    if not 0.9 < (resident("VmHWM") - before) / known < 1.1:
+        raise RuntimeError(
+            f"a tensor of {known} bytes is seen as {resident('VmHWM') - before}: memory cannot be measured."
+        )
     layer, x = LAYERS[name](), tokens(batch)
     step(layer, tokens(1))  # what PyTorch sets up once
     x.grad = torch.zeros_like(x)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
     step(layer, x)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    print(resident("VmHWM") - before)
+
+
+def resident(which: str) -> int:
+    """Bytes that this process has in memory, or had at most. (`ru_maxrss` would count those of its parent before `exec`.)"""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[which].split()[0]) * 1024
 
 
 def peaks(given: argparse.Namespace, name: str, batch: int) -> list[float]:
@@ -86,6 +104,35 @@ def peaks(given: argparse.Namespace, name: str, batch: int) -> list[float]:
     runs = 1 if given.quick else 3
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same superpose as here
     return [int(subprocess.run(command, check=True, capture_output=True, env=env).stdout) / 2**20 for _ in range(runs)]
+
+
+def training_steps(report: Report, given: argparse.Namespace, batch: int) -> None:
+    """A step of the whole transformer, with AdamW: what of a layer's time is left of it."""
+    size, arguments = ("nano", {"depth": 1}) if given.quick else ("mini", {})
+    images = torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(batch) % 10
+    calls = {}
+    for name in VITS:
+        model = timm.create_model(f"kernel_vit_{size}_patch4_32", attention=name, **arguments)
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        calls[name] = Call(partial(training_step, model, optimizer, images, labels))
+    found = interleaved(calls, max(2, given.repeats // 2))
+    base = found["softmax"].median
+    report.text(
+        f"A step of training (forward, backward, AdamW) of `kernel_vit_{size}_patch4_32` on {batch} images, milliseconds: "
+        "medians with the quartiles, in turns."
+    )
+    report.table(["attention", "ms", "to softmax"], [[name, t.cell(), t.median / base] for name, t in found.items()])
+    slowest = max(found[name].median / base for name in PSEUDO)
+    report.text(f"Pseudo-MHSA to the standard, at most {STEP}: {verdict(slowest <= STEP)} ({slowest:.2f}).")
+
+
+def training_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
 
 
 def exactness(report: Report, given: argparse.Namespace) -> None:
@@ -172,6 +219,8 @@ def run(given: argparse.Namespace) -> None:
         f"Published Gaussian to standard: time {time:.2f}, at most {TIME}: {verdict(time <= TIME)}; memory {more:.2f}, at most "
         f"{MEMORY}: {verdict(more <= MEMORY)}."
     )
+    report.text("## In a transformer")
+    training_steps(report, given, batch)
     report.text("## Against all pairs")
     seconds, _ = times(report, given, few, [PUBLISHED, NAIVE]), memory(report, given, few, [PUBLISHED, NAIVE])
     faster = seconds[NAIVE] / seconds[PUBLISHED]

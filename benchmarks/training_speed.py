@@ -79,7 +79,7 @@ def trained(callbacks: Callable[[], list[Callback]], batches: Sequence[Batch]) -
     """Seconds of the steps of the Trainer."""
     clock = Clock()
     with quiet(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*(validation_step|many workers).*")
         trainer = Trainer(
             max_epochs=1, gradient_clip_val=PLAN.clip, logger=False, callbacks=[*callbacks(), clock],
             enable_progress_bar=False, enable_checkpointing=False, **placed(Machine(accelerator="cpu", devices=1)),

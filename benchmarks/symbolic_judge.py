@@ -101,7 +101,7 @@ def values(expression: sympy.Expr, symbols: dict[str, sympy.Symbol], x: np.ndarr
         warnings.simplefilter("ignore")
         try:
             found = function(*x.T)
-        except NameError:  # a special function; SciPy takes long to come
+        except (NameError, TypeError):  # a special function; SciPy takes long to come
             found = sympy.lambdify(list(symbols.values()), expression, ["scipy", "numpy"])(*x.T)
     found = np.broadcast_to(np.asarray(found), len(x))
     return np.where(np.abs(found.imag) > 1e-12, np.nan, found.real).astype(float)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,37 @@ def test_predict_prints_without_out_and_scores_a_table_that_has_the_target(model
     assert lines[0] == ",size,town,id,price,price_predicted"
     assert len(lines) == 31
     assert "On its 30 rows: R²" in " ".join(said.err.split())
+
+
+def test_predict_leaves_every_other_cell_as_it_is_written(model, here, capsys):
+    """Zip codes, long numbers, words that pandas takes for missing values, decimal commas, an own column of old predictions."""
+    lines = [
+        "zip;account;note;size;town;price_predicted",
+        "00001;123456789012345679;NA;70,50;Bern;old",
+        "0100;123456789012345678;None;80;Rome;old",
+    ]
+    Path("codes.csv").write_text("\n".join(lines) + "\n")
+    assert main(["predict", model, "codes.csv", "--out", "written.csv"]) == 0
+    written = Path("written.csv").read_text().splitlines()
+    assert [line.rpartition(";")[0] for line in written] == [line.rpartition(";")[0] for line in lines]
+    price = float(written[1].rpartition(";")[2].replace(",", "."))
+    expected, _ = Pipeline.load(model).predict(pd.DataFrame({"size": [70.5], "town": ["Bern"]}))
+    assert price == pytest.approx(expected["price_predicted"][0])
+    assert "'price_predicted' already; what stands there is replaced" in " ".join(capsys.readouterr().err.split())
+
+
+def test_equal_targets_in_the_rows_held_out_lose_nothing(here, capsys):
+    """R squared is undefined there: the others are shown, and the model is kept."""
+    x = np.random.default_rng(0).uniform(size=60)
+    table = pd.DataFrame({"x": x, "rain": np.where(np.arange(60) < 3, x + 1, 0.0)})
+    table.to_csv("rain.csv", index=False)
+    command = ["fit", "rain.csv", "--target", "rain", "--holdout", "0.02", "--out", "rain.model"]
+    for seed in ("0", "1", "2"):
+        assert main([*command, "--seed", seed]) == 0
+    said = capsys.readouterr().out
+    assert "RMSE" in said
+    assert main(["info", "rain.model"]) == 0
+    assert main(["report", "rain.model", "rain.csv", "--out", "rain.html"]) == 0
 
 
 def test_info_of_a_model_tells_columns_scores_and_versions(model, here, capsys):

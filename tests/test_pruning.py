@@ -407,3 +407,13 @@ def test_bad_arguments_are_explained():
         model.layers[0].coef.fill_(float("inf"))
     with pytest.raises(ValueError, match="not finite"):
         prune(model, x, y)
+
+
+def test_targets_in_a_row_are_a_column_for_an_error_of_ones_own():
+    X = torch.rand(300, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    y = torch.sin(3 * X[:, 0]) + X[:, 1] ** 2
+    model = fit(KAN((2, 1), generator=torch.Generator().manual_seed(0)), X, y, starts=1).model
+    row, column = (prune(model, X, t, error=lambda p, q: (p - q).square().mean(1)) for t in (y, y[:, None]))
+    assert (row.before, row.after) == (column.before, column.after)
+    assert row.before < 1e-3
+    assert repr(row) == repr(column)

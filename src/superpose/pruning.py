@@ -353,6 +353,8 @@ def _rows(model: KAN, X: Any, y: Any, error: Callable[[Tensor, Tensor], Tensor] 
         targets = table(y, "y", model.widths[-1])
     else:
         targets = y if isinstance(y, Tensor) else torch.as_tensor(np.array(y))
+        if targets.ndim == 1 and model.widths[-1] == 1:  # as `fit` has them
+            targets = targets.unsqueeze(1)
     if len(x) != len(targets):
         raise ValueError(f"X has {len(x)} rows but y has {len(targets)}.")
     return x.to(device), targets.to(device)

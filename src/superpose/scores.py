@@ -299,6 +299,9 @@ def input_names(values: Any, names: Sequence[str] | None, width: int) -> list[st
     names = [f"x{n + 1}" for n in range(width)] if columns is None else [str(name) for name in columns]
     if len(names) != width:
         raise ValueError(f"the model has {width} inputs, but there are {len(names)} names.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{names.count(twice)} inputs are called {twice!r}; give names= that differ.")
     return names
 
 

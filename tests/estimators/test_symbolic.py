@@ -1,7 +1,9 @@
 """The symbolic regressor: every check of scikit-learn, tables of every kind, and formulas in every form."""
 
 import io
+import itertools
 import pickle
+import time
 
 import joblib
 import numpy as np
@@ -305,3 +307,49 @@ def test_formulas_are_as_short_as_asked_for(X, noisy):
 def test_a_length_that_is_none_raises(X, most):
     with pytest.raises(ValueError, match="max_complexity is"):
         KANSymbolicRegressor(**SETTINGS, max_complexity=most).fit(X, law(X))
+
+
+@pytest.mark.parametrize(
+    ("functions", "target"),
+    [
+        (["sin"], lambda a: np.exp(a[:, 0])),
+        (["exp"], lambda a: np.sin(a[:, 0] * a[:, 1])),
+        (["cos"], lambda a: np.log(a[:, 0])),
+    ],
+)
+def test_formulas_hold_only_the_functions_that_were_named(X, functions, target):
+    """Also where the law itself is none of them."""
+    fitted = KANSymbolicRegressor(**SETTINGS | {"max_time": 2}, functions=functions).fit(X, target(X))
+    allowed = {"exp": {sympy.exp}, "sin": {sympy.sin, sympy.cos}, "cos": {sympy.sin, sympy.cos}}[functions[0]]
+    for formula in fitted.front_:
+        assert {node.func for node in formula.sympy.atoms(sympy.Function)} <= allowed
+
+
+def test_sines_may_be_cosines(X):
+    fitted = KANSymbolicRegressor(**SETTINGS, functions=["sin"]).fit(X, 3 * np.cos(2 * X[:, 0]))
+    assert fitted.front_.best.held_out < 1e-20
+
+
+def test_few_rows_for_many_columns_are_said(X):
+    wide = np.random.default_rng(0).uniform(size=(80, 40))
+    with pytest.warns(UserWarning, match="60 rows to fit are few for 40 columns: .* 164"):
+        KANSymbolicRegressor(**SETTINGS | {"max_time": 0.5}).fit(wide, wide[:, 0])
+
+
+def test_many_columns_do_not_outlast_the_time():
+    wide = np.random.default_rng(0).uniform(1, 2, (500, 40))
+    began = time.perf_counter()
+    KANSymbolicRegressor(**SETTINGS | {"max_time": 1}).fit(wide, 3 * wide[:, 0] * wide[:, 1])
+    assert time.perf_counter() - began < 10
+
+
+def test_a_formula_written_twice_is_one_row(X):
+    y = X[:, 0] * X[:, 1] + np.random.default_rng(5).normal(0, 0.5, 200)
+    front = KANSymbolicRegressor(**SETTINGS | {"max_time": 1.5}).fit(X, y).front_
+    lost = [after.held_out / before.held_out for before, after in itertools.pairwise(front)]
+    assert all(ratio < 1 - 1e-13 for ratio in lost)
+
+
+def test_text_is_no_target(X):
+    with pytest.raises(ValueError, match="text such as 'lo'; for classes take KANClassifier"):
+        KANSymbolicRegressor(**SETTINGS).fit(X, np.array(["lo", "hi"] * 100))

@@ -215,3 +215,18 @@ def test_a_function_gets_what_the_symbolic_search_says():
     X = np.random.default_rng(0).uniform(1, 2, (40, 2))
     KANSymbolicRegressor(max_time=5, random_state=0, verbose=lines.append).fit(X, X[:, 0] * X[:, 1])
     assert "looking for variables" in lines[0]
+
+
+@pytest.mark.parametrize("factor", [1 / 1000, 30, 100, 1000])
+def test_a_warm_start_with_other_units_is_a_fit_too(factor):
+    X = np.random.default_rng(0).uniform(1, 5, (100, 2))
+    y = X[:, 0] * X[:, 1]
+    model = KANRegressor(random_state=0, warm_start=True).fit(X, y)
+    assert model.fit(X, y * factor).score(X, y * factor) > 0.999
+    assert model.fit(X * factor, y).score(X * factor, y) > 0.999
+
+
+def test_text_is_no_target():
+    X = np.random.default_rng(0).uniform(size=(20, 2))
+    with pytest.raises(ValueError, match="text such as 'hi'; for classes take KANClassifier"):
+        KANRegressor().fit(X, np.array(["hi", "lo"] * 10))

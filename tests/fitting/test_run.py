@@ -734,3 +734,19 @@ def test_fit_works_where_gradients_are_off(solver):
     with torch.no_grad():
         result = fit(_kan((1, 1)), x, y, solver=solver, max_iter=5, starts=1)
     assert result.history[-1].train_loss < result.history[0].train_loss
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_refused():
+    """Times of one night as Julian dates, and targets far from zero; with float64 both are fitted."""
+    day = np.random.default_rng(0).uniform(0, 1, 200)
+    date, y = 2_460_000 + day, np.sin(6 * day)
+    with pytest.raises(
+        ValueError, match=r"column 0 of x varies by 5.0e-01 about 2.46e\+06, which torch.float32 hardly"
+    ):
+        fit(KAN((1, 1)), date, y, starts=1, max_iter=5)
+    with pytest.raises(ValueError, match=r"column 0 of y varies by .* about 1e\+09, which torch.float32 hardly"):
+        fit(KAN((1, 1)), day, y + 1e9, starts=1, max_iter=5)
+    found = fit(KAN((1, 1)).double(), date, y + 1e9, starts=1, max_iter=20)
+    predicted = found.model(torch.tensor(date)[:, None])[:, 0].detach().numpy()
+    assert np.std(predicted - y - 1e9) < 0.05
+    fit(KAN((2, 1)), np.column_stack([day, np.full(200, 1e7)]), y, starts=1, max_iter=2)  # a constant varies by nothing

@@ -182,3 +182,15 @@ def test_numpy_widths():
     model = KAN(tuple(np.array([2, 3, 1])))
     assert model.widths == (2, 3, 1)
     assert all(type(width) is int for width in model.widths)
+
+
+@networks
+def test_what_is_no_tensor_or_too_wide_is_named(network):
+    model = network((2, 1))
+    with pytest.raises(
+        TypeError, match=r"x must be a tensor, got ndarray; give torch.as_tensor\(x, dtype=torch.float32\)"
+    ):
+        model(np.zeros((3, 2)))
+    with pytest.raises(TypeError, match=r"x holds torch.float64, but the network torch.float32; call model.double\(\)"):
+        model(torch.zeros(3, 2, dtype=torch.float64))
+    assert model.double()(torch.zeros(3, 2)).dtype is torch.float64

@@ -182,3 +182,10 @@ def test_what_cannot_be_raises(summed):
         formula(model, X, y, functions=["sine"])
     with pytest.raises(ValueError, match="3 inputs, but there are 1 names"):
         formula(model, X, y, names=["a"])
+
+
+def test_two_inputs_of_one_name_raise():
+    X = np.random.default_rng(0).uniform(-1, 1, (50, 2))
+    model = KAN((2, 1), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="2 inputs are called 'a'; give names= that differ"):
+        formula(model, X, X[:, 0], names=["a", "a"])

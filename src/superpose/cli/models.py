@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def predict(chosen: "Namespace") -> None:
     """The rows of a table with a saved model."""
-    from superpose.tabular import Pipeline, read_table
+    from superpose.tabular import Pipeline, read_cells, read_table
 
     out = checked_out(chosen.out, chosen.table)
     notes = terminal(stderr=True)
@@ -39,14 +39,18 @@ def predict(chosen: "Namespace") -> None:
             f"The table has {pipeline.target.name} itself. On its {len(frame)} rows: {measures}. "
             "If the model was fitted to these rows, that flatters it."
         )
+    table, separator, decimal = read_cells(chosen.table)
+    replaced = [repr(name) for name in predictions if name in table.columns]
+    if replaced:
+        notes.print(f"The table has {' and '.join(replaced)} already; what stands there is replaced.")
     for name, values in predictions.items():
-        frame[name] = values
-    frame = frame.rename(columns=lambda name: "" if name.startswith("Unnamed: ") else name)
+        table[name] = values
+    table = table.rename(columns=lambda name: "" if name.startswith("Unnamed: ") else name)
     if out is None:
-        frame.to_csv(sys.stdout, index=False)
+        table.to_csv(sys.stdout, index=False, sep=separator, decimal=decimal)
         return
     try:
-        frame.to_csv(out, index=False)
+        table.to_csv(out, index=False, sep=separator, decimal=decimal)
     except OSError as error:
         refuse(f"{out} cannot be written: {error.strerror}.")
     notes.print(f"Wrote {len(frame)} rows with {' and '.join(predictions)} to {out}.", soft_wrap=True)

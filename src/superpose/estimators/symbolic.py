@@ -1,6 +1,7 @@
 """The symbolic regressor: formulas for a table, from the simplest to the most accurate."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from numbers import Integral, Real
@@ -10,10 +11,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
+from superpose.estimators.targets import as_numbers
 from superpose.symbolic.front import Formula, Front, Selection
 from superpose.symbolic.functions import Function, chosen
 from superpose.symbolic.records import latex_table, records
 from superpose.symbolic.search import Job, search
+from superpose.symbolic.surrogate import rows_for
 from superpose.symbolic.units import Dimension, agrees, dimension
 
 Array = np.ndarray
@@ -30,8 +33,8 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
 
     Args:
         max_time: Seconds for the search.
-        functions: Names of functions or `superpose.symbolic.Function` objects that curves may become; the standard ones
-            if None.
+        functions: Names of functions or `superpose.symbolic.Function` objects that formulas may hold, beside sums,
+            products and powers; sin and cos stand for each other. The standard ones if None.
         model_selection: Which formula predicts; may be changed after the fit. "best" is the simplest whose held-out
             error chance cannot tell from the lowest, "accuracy" the lowest held-out error, which flatters it where rows are few, "score" the steepest fall of
             the error, as in PySR.
@@ -108,15 +111,25 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
                 be.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True, ensure_min_samples=8)
-        y = np.asarray(y, dtype=np.float64)
+        y = as_numbers(y)
         names = self._names(variable_names, X.shape[1])
         self._check()
         self.units_ = _dimensions(units, target_unit, X.shape[1])
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         held = _held_out(len(y), float(self.validation_fraction), seed)
+        needed = rows_for(X.shape[1])
+        if (~held).sum() < needed:
+            warnings.warn(
+                f"{(~held).sum()} rows to fit are few for {X.shape[1]} columns: simpler variables are looked for with {needed} "
+                "or more, so that little may be found here. Give more rows, or the columns that matter.",
+                stacklevel=2,
+            )
         self.front_ = search(
             X[~held], y[~held], X[held], y[held], names,
-            Job(chosen(self.functions), bool(self.networks), int(self.n_jobs), seed, self._show, self.max_complexity or inf),
+            Job(
+                chosen(self.functions), bool(self.networks), int(self.n_jobs), seed, self._show,
+                self.max_complexity or inf, self._only(),
+            ),
             max_time=float(self.max_time),
         )  # fmt: skip
         self.stopped_ = self.front_.stopped
@@ -218,6 +231,13 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(f"validation_fraction is {share!r}; it must lie between 0 and 1.")
         if isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, Integral) or self.n_jobs == 0:
             raise ValueError(f"n_jobs is {self.n_jobs!r}; it must be a number of processes, or -1 for all cores.")
+
+    def _only(self) -> frozenset[str] | None:
+        """The names of all functions that formulas may hold, if the user has named some."""
+        if self.functions is None:
+            return None
+        names = {function.name for function in chosen(self.functions)}
+        return frozenset(names | {"sin", "cos"} if names & {"sin", "cos"} else names)
 
     def _show(self, line: str) -> None:
         if callable(self.verbose):

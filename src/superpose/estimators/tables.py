@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
 
+from superpose.estimators.targets import as_numbers
 from superpose.fitting.tables.options import TableOptions
 from superpose.fitting.tables.run import TableFit, fit_table
 from superpose.models import KAN
@@ -165,7 +166,8 @@ class KANRegressor(RegressorMixin, _KANEstimator):
         max_time: Seconds after which a fit ends with the best network so far; None for no limit.
         random_state: Seed, RandomState or None. The same seed gives the same bits.
         warm_start: Whether `fit` goes on from the last fit, with its units, grids and shape; other widths, intervals
-            or degrees given since then have no effect.
+            or degrees given since then have no effect. Where the spread of a column or of the targets is ten times
+            that of the last fit or more, or a tenth or less, it begins anew.
         verbose: 1 writes a line for each step to standard error.
 
     Attributes:
@@ -195,8 +197,9 @@ class KANRegressor(RegressorMixin, _KANEstimator):
             self, X, y, dtype=np.float64, order="C", multi_output=True, y_numeric=True, ensure_min_samples=2,
             reset=not (self.warm_start and hasattr(self, "fit_")),
         )  # fmt: skip
+        y = as_numbers(y)
         self._one_dimensional = y.ndim == 1
-        self._fit(X, torch.tensor(y, dtype=torch.float64).reshape(len(y), -1), sample_weight, 0)
+        self._fit(X, torch.tensor(y).reshape(len(y), -1), sample_weight, 0)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

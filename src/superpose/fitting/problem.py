@@ -12,6 +12,8 @@ from superpose.fitting.bundle import Data
 from superpose.fitting.losses import CallableLoss, CrossEntropy, Huber, Loss, MeanSquaredError
 from superpose.models import KAN, Network
 
+LOST = 1e-3
+"""Share of a column's spread that rounding to the model's numbers may take."""
 LOSSES = {"mse": MeanSquaredError, "huber": Huber, "cross_entropy": CrossEntropy}
 
 
@@ -101,6 +103,20 @@ def set_scaling_(model: Network, data: Data, loss: Loss) -> None:
                 raise ValueError(
                     f"the spread of the data is beyond {scaling.scale.dtype}; change the units, or call model.double()."
                 )
+        _check_offset("x", (low + high) / 2, (high - low) / 2, model)
+        if not isinstance(loss, CrossEntropy):
+            _check_offset("y", mean, spread, model)
+
+
+def _check_offset(what: str, middle: Tensor, spread: Tensor, model: Network) -> None:
+    """Refuse numbers so far from zero, in units of their spread, that the model's own numbers cannot tell them apart."""
+    dtype, varies = model.input_scaling.scale.dtype, spread > 1e-12 * middle.abs()
+    lost = torch.finfo(dtype).eps * middle.abs() / spread > LOST
+    for column in (varies & lost).nonzero().flatten().tolist():
+        raise ValueError(
+            f"column {column} of {what} varies by {float(spread[column]):.1e} about {float(middle[column]):.6g}, which {dtype} "
+            "hardly resolves; subtract that number, or call model.double() before the fit."
+        )
 
 
 def _carry_placement_(model: Network) -> None:

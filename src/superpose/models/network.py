@@ -4,6 +4,7 @@ from collections.abc import MutableSequence, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,7 +29,18 @@ class Network(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        """Outputs in the units of the data."""
+        """Outputs in the units of the data.
+
+        Raises:
+            TypeError: If x is no tensor, or wider than the numbers of the network.
+            ValueError: If x has another number of columns.
+        """
+        own = self.input_scaling.scale.dtype
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor, got {type(x).__name__}; give torch.as_tensor(x, dtype={own}).")
+        if torch.promote_types(x.dtype, own) != own:
+            way = "call model.double(), or " if x.dtype is torch.float64 else ""
+            raise TypeError(f"x holds {x.dtype}, but the network {own}; {way}give x.to({own}).")
         if x.shape[-1] != self.widths[0]:
             raise ValueError(f"the last axis of x has size {x.shape[-1]}, but the network has {self.widths[0]} inputs.")
         return self.output_scaling(self.body(self.input_scaling(x)))

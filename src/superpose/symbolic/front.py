@@ -19,6 +19,8 @@ Selection = Literal["best", "accuracy", "score"]
 
 FLOOR = 1e-20
 """Share of the targets' variance below which a squared error is rounding."""
+ROUNDING = 1e-12
+"""Share of an error that is rounding: the same formula, written in another way, may have so much less."""
 DIGITS = 5
 """Significant digits that are shown; a formula keeps all of them."""
 SHOWN = 80
@@ -171,7 +173,7 @@ class Front:
             raise ValueError("no formula is defined on all rows; give rows inside the domains of the functions.")
         kept: list[tuple[Formula, Array, Array]] = []
         for each in sorted(rated, key=lambda each: _order(each[0], noise)):
-            if not kept or each[0].held_out < kept[-1][0].held_out - noise:
+            if not kept or each[0].held_out < (1 - ROUNDING) * kept[-1][0].held_out - noise:
                 kept.append(each)
         formulas, held, fitted = zip(*kept, strict=True)
         return cls(formulas, variance, np.array(held), np.array(fitted), noise=noise, **more)

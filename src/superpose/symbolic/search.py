@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from superpose.symbolic.additive import additive_formulas, additives
 from superpose.symbolic.dictionary import product_formulas, sparse_formulas
-from superpose.symbolic.expression import Constant, Expression, Variable, apply, complexity
+from superpose.symbolic.expression import Apply, Constant, Expression, Variable, apply, complexity, walk
 from superpose.symbolic.front import Front
 from superpose.symbolic.functions import Function, power
 from superpose.symbolic.networks import network_formulas
@@ -62,12 +62,14 @@ class Pool:
 
     Attributes:
         noise: Root mean square error of the best surrogate: what cannot be explained, or nearly so.
+        only: Names of the functions that may stand in a formula beside powers; None for all.
     """
 
     X: Array
     y: Array
     deadline: float
     noise: float = np.inf
+    only: frozenset[str] | None = None
     losses: dict[int, tuple[float, Expression]] = field(default_factory=dict)
     tried: int = 0
 
@@ -79,9 +81,16 @@ class Pool:
     def keep(self, root: Expression) -> None:
         """Keep a candidate whose constants are fitted already."""
         loss = mean_square(root, self.X, self.y)
-        if np.isfinite(loss):
+        if np.isfinite(loss) and self.may(root):
             self.tried += 1
             self.losses[self.tried] = loss, root
+
+    def may(self, root: Expression) -> bool:
+        """Whether a formula has only functions that it may have."""
+        if self.only is None:
+            return True
+        names = {node.function.name for node in walk(root) if isinstance(node, Apply)}
+        return all(name in self.only or name == "sqrt" or name.startswith("x^") for name in names)
 
     @property
     def late(self) -> bool:
@@ -106,7 +115,7 @@ class Pool:
 
     def consider(self, root: Expression) -> float:
         """Fit the constants of a candidate and keep it if it is any good; gives its mean square."""
-        if complexity(root) > LARGEST:
+        if complexity(root) > LARGEST or not self.may(root):
             return np.inf
         self.tried += 1
         quick = refit(root, *self.part, steps=STEPS)
@@ -138,7 +147,17 @@ class Pool:
 
 @dataclass(frozen=True)
 class Job:
-    """What a search works with: functions curves may become, networks or not, processes, a seed, the largest complexity."""
+    """What a search works with.
+
+    Attributes:
+        functions: What curves may become.
+        networks: Whether networks are tried.
+        jobs: Processes.
+        seed: What all chance comes from.
+        show: Called with a line of text at every step.
+        most: The largest complexity.
+        only: Names of the functions that formulas may hold, see `Pool`.
+    """
 
     functions: tuple[Function, ...]
     networks: bool
@@ -146,6 +165,7 @@ class Job:
     seed: int
     show: Callable[[str], None]
     most: float = math.inf
+    only: frozenset[str] | None = None
 
 
 def search(
@@ -164,7 +184,7 @@ def search(
     """
     began = time.perf_counter()
     some, more = (np.sort(np.random.default_rng(job.seed).permutation(len(y))[:n]) for n in (MOST_ROWS, MOST_FITTED))
-    pool = Pool(X[some], y[some], began + SHARE * max_time)
+    pool = Pool(X[some], y[some], began + SHARE * max_time, only=job.only)
     pool.keep(Constant(float(y.mean())))
     stopped, deadline = "finished", began + max_time
     # Matrices are small, and threads wait for each other. Candidates may be anything; what is not finite is refused.
@@ -181,7 +201,7 @@ def search(
             stopped = "interrupted"
     if not pool.solved:
         roots = [root for root in roots if not _wild(root, X, y)]
-    roots = [root for root in roots if complexity(root) <= job.most]
+    roots = [root for root in roots if complexity(root) <= job.most and pool.may(root)]
     return Front.of(roots, X, y, X_held, y_held, names, stopped=stopped, seconds=time.perf_counter() - began)
 
 
@@ -190,7 +210,8 @@ def _explore(pool: Pool, job: Job) -> None:
     views: list[Seen] = []
     job.show("looking for variables in which the function is simpler")
     columns = _different(pool.X)
-    for seen in reductions(View.of(pool.X[:, columns], pool.y, tuple(Variable(n) for n in columns))):
+    whole = View.of(pool.X[:, columns], pool.y, tuple(Variable(n) for n in columns))
+    for seen in reductions(whole, lambda: pool.late):
         views.append(seen)
         pool.noise = min(pool.noise, seen.error)
         if pool.late:

@@ -4,9 +4,11 @@ It is fitted by linear least squares, without starts that could fail, and answer
 A formula is never read off it: it only proposes what is then checked on the data.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -102,6 +104,11 @@ class Surrogate:
             slope = _design(mixed, self.exponents) @ self.coef * self._scale[i]
             columns.append(slope / X[:, i] if self.logarithmic[i] else slope)
         return np.column_stack(columns)
+
+
+def rows_for(inputs: int) -> int:
+    """Rows from which a surrogate of so many inputs is more than a constant."""
+    return ceil(ROWS_PER_TERM * (inputs + 1) / (1 - HELD)) if inputs < MOST_TERMS else sys.maxsize
 
 
 def parted(rows: int, seed: int = 0) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ the two through that sum alone. Derivatives come from a surrogate and are not ex
 proposed counts if a surrogate of fewer variables predicts held-out rows as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -78,19 +78,19 @@ class Seen:
         return self.surrogate.gradient(self.view.X), self.value
 
 
-def reductions(view: View) -> Iterator[Seen]:
-    """Simpler and simpler views, the given one first."""
+def reductions(view: View, late: Callable[[], bool] = lambda: False) -> Iterator[Seen]:
+    """Simpler and simpler views, the given one first, until there is none or it is late."""
     seen, spread = Seen.of(view), float((view.scale * (view.t - view.t.mean())).std())
     yield seen
     while seen.view.inputs and seen.error < POOR * spread:
-        simpler = _reduced(seen, spread)
+        simpler = _reduced(seen, spread, late)
         if simpler is None:
             return
         seen = simpler
         yield seen
 
 
-def _reduced(seen: Seen, spread: float) -> Seen | None:
+def _reduced(seen: Seen, spread: float, late: Callable[[], bool]) -> Seen | None:
     """A view of fewer inputs that predicts as well."""
     # Where polynomials, not noise, set the error, other variables may be harder for them; simple ones are believed.
     lenient = max(KEPT * seen.error, min(20 * seen.error, 3e-4 * spread)) + 1e-7 * spread
@@ -100,6 +100,8 @@ def _reduced(seen: Seen, spread: float) -> Seen | None:
     proposals += [(view, lenient if simple else strict) for view, simple in _pairs(seen)]
     best: Seen | None = None
     for view, bound in proposals:
+        if late():
+            break
         if best is not None and view.inputs > best.view.inputs and best.error < 0.3 * seen.error:
             continue
         if not (np.isfinite(view.X).all() and np.isfinite(view.t).all()):

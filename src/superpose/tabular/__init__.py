@@ -13,4 +13,5 @@ from superpose.tabular.pipeline import fit_pipeline as fit_pipeline
 from superpose.tabular.pipeline import is_pipeline as is_pipeline
 from superpose.tabular.pipeline import prepare as prepare
 from superpose.tabular.reading import InputError as InputError
+from superpose.tabular.reading import read_cells as read_cells
 from superpose.tabular.reading import read_table as read_table

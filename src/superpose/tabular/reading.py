@@ -24,23 +24,30 @@ def read_table(path: str, text: Collection[str] = ()) -> Any:
     Raises:
         InputError: If there is no such file, or no table with rows in it.
     """
+    return _read(path, na_values=MISSING_MARKS, dtype={name: "str" for name in text}, low_memory=False)[0]
+
+
+def read_cells(path: str) -> tuple[Any, str, str]:
+    """The table in a file as it stands there, to be written again: a CSV's cells as text, its separator and decimal mark.
+
+    Raises:
+        InputError: If there is no such file, or no table with rows in it.
+    """
+    return _read(path, dtype="str", na_filter=False)
+
+
+def _read(path: str, **how: Any) -> tuple[Any, str, str]:
+    """The table in a file, with a CSV read in some way, and the separator and the decimal mark of a CSV."""
     import pandas as pd
 
-    start = _start(Path(path))
+    start, separator, decimal = _start(Path(path)), ",", "."
     try:
         if start.startswith(b"PAR1"):
             frame = pd.read_parquet(path)
         else:
             separator, decimal = _dialect(start.decode("utf-8-sig", errors="ignore"))
             frame = pd.read_csv(
-                path,
-                sep=separator,
-                decimal=decimal,
-                encoding="utf-8-sig",
-                skipinitialspace=True,
-                na_values=MISSING_MARKS,
-                dtype={name: "str" for name in text},
-                low_memory=False,
+                path, sep=separator, decimal=decimal, encoding="utf-8-sig", skipinitialspace=True, **how
             )
     except UnicodeDecodeError:
         raise InputError(f"{path} is neither Parquet nor text in UTF-8; save the table as CSV in UTF-8.") from None
@@ -50,7 +57,7 @@ def read_table(path: str, text: Collection[str] = ()) -> Any:
     frame.columns = [str(name).strip() for name in frame.columns]
     if frame.empty:
         raise InputError(f"{path} has a header but no rows below it.")
-    return frame
+    return frame, separator, decimal
 
 
 def require_columns(frame: Any, names: Iterable[str], what: str) -> None:

@@ -71,7 +71,10 @@ def score_baselines(x: np.ndarray, y: np.ndarray, held: np.ndarray, classes: int
 
 
 def score(name: str, predicted: np.ndarray, y: np.ndarray, seconds: float) -> Score:
-    """The measures of one model: predictions are numbers, or probabilities with a column per class."""
+    """The measures of one model: predictions are numbers, or probabilities with a column per class.
+
+    R² is left out where all targets are equal.
+    """
     if predicted.ndim == 2:
         wrong = (predicted.argmax(1) != y).astype(float)
         likelihood = np.clip(predicted[np.arange(len(y)), y], 1e-15, 1)
@@ -79,11 +82,9 @@ def score(name: str, predicted: np.ndarray, y: np.ndarray, seconds: float) -> Sc
         return Score(name, {key: float(value) for key, value in measures.items()}, wrong, seconds)
     squares = (predicted - y) ** 2
     spread = ((y - y.mean()) ** 2).mean()
-    measures = {
-        "R²": 1 - squares.mean() / spread if spread > 0 else float("nan"),
-        "RMSE": squares.mean() ** 0.5,
-        "median error": np.median(np.abs(predicted - y)),
-    }
+    measures = {"RMSE": squares.mean() ** 0.5, "median error": np.median(np.abs(predicted - y))}
+    if spread > 0:
+        measures = {"R²": 1 - squares.mean() / spread, **measures}
     return Score(name, {key: float(value) for key, value in measures.items()}, squares, seconds)
 
 

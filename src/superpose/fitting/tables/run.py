@@ -105,7 +105,7 @@ def fit_table(
         weight: Repetitions of the rows.
         classes: Number of classes, 0 for regression.
         options: How to fit.
-        earlier: A fit to go on from, with its units and grids.
+        earlier: A fit to go on from, with its units and grids, where the data still have such units.
         show: Called with a line of text after each step.
     """
     journal = Journal(options.max_time, show)
@@ -115,7 +115,11 @@ def fit_table(
     # Weights below one on average are not repetitions; they are taken as relative.
     count = max(float(weight.sum()), float(len(weight)))
     weight = weight / weight.sum()
-    units = _units(x, y, weight, classes) if earlier is None else earlier.units
+    units = _units(x, y, weight, classes)
+    if earlier is not None and _alike(units, earlier.units):
+        units = earlier.units
+    else:
+        earlier = None
     scaled = (x - units.x_mean) / units.x_scale
     inputs = _natural_inputs(scaled, weight, options) if earlier is None else earlier.network.inputs
     targets = (
@@ -253,6 +257,12 @@ def _units(x: Tensor, y: Tensor, weight: Tensor, classes: int) -> Units:
     return Units(x_mean, x_scale, *_mean_and_spread(y, weight))
 
 
+def _alike(units: Units, earlier: Units) -> bool:
+    """Whether units are within a factor of ten."""
+    ratios = torch.cat([units.x_scale / earlier.x_scale, units.y_scale / earlier.y_scale])
+    return bool(((ratios > 0.1) & (ratios < 10)).all())
+
+
 def _mean_and_spread(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     mean = weight @ values
     spread = (weight @ (values - mean).square()).sqrt()
@@ -263,7 +273,8 @@ def _natural_inputs(x: Tensor, weight: Tensor, options: TableOptions) -> Natural
     """Natural functions on knots between even spacing and quantiles.
 
     An interval more on either side holds the tails, where smoothness makes them straight lines; what lies beyond counts
-    as its end, so that a value far off the others cannot carry a prediction with it.
+    as its end, so that a value far off the others cannot carry a prediction with it where rows are some 500 or more.
+    Among fewer it is the quantile, and takes knots away from where the others are.
     """
     share = np.linspace(0.002, 0.998, options.intervals + 1)
     rows = []

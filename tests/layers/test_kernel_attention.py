@@ -22,6 +22,8 @@ from superpose.layers.kernels import (
     SpectralKernel,
     SquaredDistance,
 )
+from superpose.layers.kernels.harmonics import recipe
+from superpose.vision.attention_maps import attention_weights
 
 KERNELS = {
     "gaussian": lambda: GaussianKernel(0.8, eps=1e-12),
@@ -363,3 +365,90 @@ def test_wrong_arguments_raise(generator):
         layer.kan(2)
     with pytest.raises(TypeError, match="LinearKernel is not a series"):
         KernelAttention(16, 2, kernel=LinearKernel()).kan(0)
+
+
+@pytest.mark.parametrize("normalize", ["softmax", "kernel"])
+@pytest.mark.parametrize("boolean", [True, False])
+def test_queries_that_see_no_key_get_zero_and_spoil_nothing(normalize, boolean):
+    """Their rows are zero, as those of PyTorch's fused attention, and gradients of all else are those without them."""
+    layer = KernelAttention.gaussian_mhsa(16, 2, paper_compat=True, normalize=normalize)
+    x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    seen = torch.ones(5, 5, dtype=torch.bool)
+    seen[2] = False
+    mask = seen if boolean else torch.zeros(5, 5).masked_fill(~seen, float("-inf"))
+    weights = attention_weights(layer, x, mask)
+    torch.testing.assert_close(weights.sum(-1), seen.any(-1).float().expand_as(weights.sum(-1)))
+    torch.testing.assert_close(layer(x, attn_mask=mask)[:, 2], layer.proj.bias.expand(2, 16))
+    rest = [0, 1, 3, 4]
+    for masked in (layer(x, attn_mask=mask), layer(x)):
+        layer.zero_grad()
+        masked[:, rest].square().sum().backward()
+        found = [parameter.grad.clone() for parameter in layer.parameters()]
+        assert all(grad.isfinite().all() for grad in found)
+    torch.testing.assert_close(masked[:, rest], layer(x, attn_mask=mask)[:, rest])
+
+
+@pytest.mark.parametrize("constant", [-1e4, 100.0])
+@pytest.mark.parametrize("normalize", ["softmax", "kernel"])
+def test_a_constant_in_the_mask_cancels(normalize, constant):
+    layer = KernelAttention.gaussian_mhsa(16, 2, paper_compat=True, normalize=normalize)
+    x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(layer(x, attn_mask=torch.full((5, 5), constant)), layer(x))
+
+
+PRESETS = ["standard", "semi_fusion", "param_fusion", "gaussian_mhsa", "spline_mhsa", "full_vector_gaussian", "gka"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_made_on_meta_and_reset_it_is_a_layer(preset):
+    """As sharded training makes it: nothing is left of what `to_empty` gave, and a strict load brings back the rest."""
+    source = getattr(KernelAttention, preset)(16, 2)
+    with torch.device("meta"):
+        layer = getattr(KernelAttention, preset)(16, 2)
+    assert all(parameter.is_meta for parameter in layer.parameters())
+    layer.to_empty(device="cpu")
+    with torch.no_grad():
+        for value in (*layer.parameters(), *layer.buffers()):
+            value.fill_(float("nan"))
+    for module in layer.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    assert all(value.isfinite().all() for value in (*layer.parameters(), *layer.buffers()))
+    layer.load_state_dict(source.state_dict())
+    x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(layer(x), source(x))
+
+
+def test_the_first_use_may_be_without_gradients():
+    """What is kept between calls was an inference tensor, so that later gradients of gradients failed."""
+    recipe.cache_clear()
+    layer = KernelAttention.gaussian_mhsa(16, 2)
+    x = torch.randn(1, 3, 16, requires_grad=True)
+    with torch.inference_mode():
+        layer(x)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        (slope,) = torch.autograd.grad(layer(x).sum(), x, create_graph=True)
+        slope.square().sum().backward()
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        SpectralKernel(),
+        BasisKernel(BSpline(4, extrapolation="clamp"), learn=True),
+        Gated(GaussianKernel(), LinearKernel()),
+    ],
+    ids=lambda kernel: type(kernel).__name__,
+)
+def test_a_learned_kernel_keeps_what_it_has_learned(kernel):
+    learned = kernel.expanded(2)
+    with torch.no_grad():
+        for parameter in learned.parameters():
+            parameter += 1
+    layer = KernelAttention(16, 2, kernel=learned, weights=1)
+    for (name, mine), theirs in zip(layer.kernel.named_parameters(), learned.parameters(), strict=True):
+        assert torch.equal(mine, theirs), name
+        assert mine is not theirs
+    with pytest.raises(ValueError, match="has values for 2 heads, but there are 4"):
+        KernelAttention(16, 4, kernel=learned, weights=1)

@@ -108,3 +108,27 @@ def _grads(mlp, x):
         y = mlp(x)
     grads = torch.autograd.grad(y.square().sum(), [x, *mlp.parameters()])
     return grads, sum(size for size in sizes.values() if size >= 10 * len(x))
+
+
+def test_a_dropout_that_somebody_watches_or_replaces_is_called():
+    mlp, x, seen = RationalMlp(8), torch.randn(3, 8), []
+    mlp.drop2.register_forward_hook(lambda *given: seen.append(len(given)))
+    mlp.eval()(x)
+    assert seen == [3]
+    mlp.drop2 = nn.Identity()
+    assert mlp.train()(x).shape == x.shape
+    mlp.drop2 = nn.Threshold(1e9, 0.0)  # everything becomes zero
+    torch.testing.assert_close(mlp(x), mlp.fc2.bias.expand(3, 8))
+
+
+def test_a_forward_of_ones_own_and_hooks_for_all_modules_are_called():
+    """Tools that move weights about put a `forward` in place of the module's; profilers hook all modules at once."""
+    mlp, x, seen = RationalMlp(8).eval(), torch.randn(3, 8), []
+    old = mlp.fc1.forward
+    mlp.fc1.forward = lambda x: seen.append("fc1") or old(x)
+    mlp(x)
+    assert seen == ["fc1"]
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module).__name__))
+    mlp(x)
+    handle.remove()
+    assert seen.count("GroupRational") == 2

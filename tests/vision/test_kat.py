@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from superpose.layers import RationalMlp
+from superpose.layers import RationalMlp, rational_fit
 from superpose.vision import KAT
 from superpose.vision.kat import checkpoint_filter_fn
 from superpose.vision.mimetic import start_mimetic_
@@ -358,3 +358,17 @@ def test_bad_requests_are_explained():
         KAT(**SMALL, attn_layer="diff", weight_init="kat_release")
     with pytest.raises(ValueError, match="as wide as the tokens together, got 2 x 16"):
         start_mimetic_(timm.layers.Attention(64, 2, attn_head_dim=16))
+
+
+def test_it_is_made_where_the_default_device_says():
+    """The fits of its activations are made on the CPU all the same, whoever has asked first."""
+    rational_fit._named.cache_clear()
+    with torch.device("meta"):
+        model = timm.create_model("kat_tiny_patch16_224", **SMALL)
+    assert all(value.is_meta for value in (*model.parameters(), *model.buffers()))
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            value.fill_(float("nan"))
+    model.init_weights(needs_reset=True)
+    assert model(torch.zeros(1, 3, 32, 32)).isfinite().all()

@@ -102,3 +102,17 @@ def test_bad_arguments_raise():
         timm.create_model(SMALL, attn_layer=Attention)
     with pytest.raises(RuntimeError, match="No pretrained weights exist"):
         timm.create_model(SMALL, pretrained=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_made_on_meta_and_reset_it_is_a_model(kind):
+    """timm's way to build without memory: `init_weights` leaves nothing of what `to_empty` gave."""
+    with torch.device("meta"):
+        model = timm.create_model("kernel_vit_nano_patch4_32", attention=kind, depth=1)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            value.fill_(float("nan"))
+    model.init_weights(needs_reset=True)
+    assert all(value.isfinite().all() for value in (*model.parameters(), *model.buffers()))
+    assert model(torch.zeros(1, 3, 32, 32)).isfinite().all()

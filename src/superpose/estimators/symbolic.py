@@ -16,7 +16,7 @@ from superpose.symbolic.front import Formula, Front, Selection
 from superpose.symbolic.functions import Function, chosen
 from superpose.symbolic.records import latex_table, records
 from superpose.symbolic.search import Job, search
-from superpose.symbolic.surrogate import rows_for
+from superpose.symbolic.surrogate import shortage
 from superpose.symbolic.units import Dimension, agrees, dimension
 
 Array = np.ndarray
@@ -117,12 +117,9 @@ class KANSymbolicRegressor(RegressorMixin, BaseEstimator):
         self.units_ = _dimensions(units, target_unit, X.shape[1])
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         held = _held_out(len(y), float(self.validation_fraction), seed)
-        needed = rows_for(X.shape[1])
-        if (~held).sum() < needed:
+        if (why := shortage(int((~held).sum()), X.shape[1])) is not None:
             warnings.warn(
-                f"{(~held).sum()} rows to fit are few for {X.shape[1]} columns: simpler variables are looked for with {needed} "
-                "or more, so that little may be found here. Give more rows, or the columns that matter.",
-                stacklevel=2,
+                f"{why}, so that little may be found. Give the columns that matter, or more rows.", stacklevel=2
             )
         self.front_ = search(
             X[~held], y[~held], X[held], y[held], names,

@@ -50,19 +50,25 @@ NORMALIZATIONS: dict[str, Callable[..., Tensor]] = {"softmax": softmax, "kernel"
 
 
 def softmax_weights(q: Queries, k: Keys, scale: float, mask: Mask, causal: bool) -> Shares:
-    """What `softmax` weights the values by, which fused attention never makes."""
+    """What `softmax` weights the values by, which fused attention never makes; zero where no key is seen."""
     scores = (q @ k.mT) * scale
     bias = _bias(scores, mask, causal)
-    return (scores if bias is None else scores + bias).softmax(-1)
+    if bias is None:
+        return scores.softmax(-1)
+    none = (bias == float("-inf")).all(-1, keepdim=True)
+    return (scores + bias.masked_fill(none, 0)).softmax(-1).masked_fill(none, 0)
 
 
 def kernel_weights(q: Queries, k: Keys, scale: float, mask: Mask, causal: bool) -> Shares:
-    """What `kernel` weights the values by; the scale cancels."""
+    """What `kernel` weights the values by; the scale cancels. Zero where no key is seen."""
     weights = q @ k.mT
     bias = _bias(weights, mask, causal)
-    if bias is not None:
-        weights = weights * bias.exp()
-    return weights / weights.sum(-1, keepdim=True)
+    if bias is None:
+        return weights / weights.sum(-1, keepdim=True)
+    highest = bias.detach().amax(-1, keepdim=True)  # which cancels, and keeps the exponential in range
+    none = highest == float("-inf")
+    weights = weights * (bias - highest.masked_fill(none, 0)).exp()
+    return weights / weights.sum(-1, keepdim=True).masked_fill(none, 1)
 
 
 def sigmoid_weights(q: Queries, k: Keys, scale: float, mask: Mask, causal: bool) -> Shares:

@@ -36,8 +36,6 @@ class CoordinateWeights(nn.Module):
         torch.Size([2, 8, 8])
     """
 
-    all_ones: Tensor
-
     def __init__(
         self,
         heads: int,
@@ -60,8 +58,6 @@ class CoordinateWeights(nn.Module):
         """The weights of all pairs, or of each coordinate with itself."""
         self.query = None if rank is None else nn.Parameter(torch.empty(heads, head_dim, rank, **made))
         self.key = None if rank is None else nn.Parameter(torch.empty(heads, head_dim, rank, **made))
-        if kind == "ones":
-            self.register_buffer("all_ones", torch.ones(1, head_dim, 1, **made), persistent=False)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -73,17 +69,18 @@ class CoordinateWeights(nn.Module):
             else:
                 parameter.normal_(std=0.02 if self.kind == "full" else 1)
 
-    def forward(self) -> tuple[Mix, Mix]:
-        """The factors L and R; None is the identity."""
+    def forward(self, like: Tensor) -> tuple[Mix, Mix]:
+        """The factors L and R; None is the identity. What is not learned is on the device of `like`."""
         if self.kind == "ones":
-            return self.all_ones, self.all_ones
+            ones = like.new_ones(1, self.head_dim, 1)
+            return ones, ones
         if self.weight is None:
             return self.query, self.key
         return (self.weight.diag_embed() if self.kind == "diag" else self.weight), None
 
     def matrix(self) -> Float[Tensor, "#heads coordinates coordinates"]:
         """The matrix A of every head."""
-        left, right = self()
+        left, right = self(torch.empty(0))
         if left is None:
             return torch.eye(self.head_dim).unsqueeze(0)
         return left if right is None else left @ right.mT

@@ -159,14 +159,14 @@ def then_linear(activation: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
     """
     if type(activation) is not GroupRational or type(linear) is not nn.Linear or activation.axis != -1:
         return linear(activation(x))
-    if _watched(activation) or _watched(linear):
+    if is_watched(activation) or is_watched(linear):
         return linear(activation(x))
     return rational_linear(
         x, activation.weight_numerator, activation.weight_denominator, linear.weight, linear.bias, activation.form
     )
 
 
-def _watched(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+def is_watched(module: nn.Module) -> bool:
+    """Whether a module has hooks, its own or those of all modules, or a `forward` that somebody has put in place of its own."""
+    own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(own) or "forward" in module.__dict__ or nn.modules.module._has_any_global_hook()

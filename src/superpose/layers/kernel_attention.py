@@ -114,12 +114,19 @@ class KernelAttention(nn.Module):
             coordinates = norm_layer
         norms = [kernel.coordinates(self.head_dim) if coordinates is None else coordinates(self.head_dim) for _ in "qk"]
         self.q_norm, self.k_norm = norms[0].to(**made), (None if tie_qk else norms[1].to(**made))
-        square = torch.empty(num_heads, self.head_dim, self.head_dim, **made).normal_(std=0.02)
+        square = torch.empty(num_heads, self.head_dim, self.head_dim, **made)
         self.value_weight = nn.Parameter(square) if value == "head" else None
         self.attn_drop, self.proj_drop = nn.Dropout(attn_drop), nn.Dropout(proj_drop)
         self.norm = norm_layer(dim, **made) if scale_norm and norm_layer is not None else nn.Identity()
         self.proj = nn.Linear(dim, dim, bias=proj_bias, **made)
         self.kernel = kernel.expanded(num_heads).to(self.proj.weight.device, dtype)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the matrices of the values anew; the parts that are modules have a `reset_parameters` of their own."""
+        if self.value_weight is not None:
+            self.value_weight.normal_(std=0.02)
 
     @classmethod
     def standard(cls, dim: int, num_heads: int = 8, **options: Any) -> "KernelAttention":
@@ -248,7 +255,7 @@ class KernelAttention(nn.Module):
         wide = torch.promote_types(q.dtype, torch.float32)
         queries = q.to(wide)
         keys = queries if q is k else k.to(wide)
-        left, right = self.weights()
+        left, right = self.weights(queries)
         left_wide = None if left is None else left.to(wide)
         right_wide = left_wide if left is right else None if right is None else right.to(wide)
         with torch.autocast(q.device.type, enabled=False):
@@ -257,6 +264,9 @@ class KernelAttention(nn.Module):
     @torch.no_grad()
     def kan(self, head: int) -> tuple[KANLinear, KANLinear]:
         """The Kolmogorov-Arnold layers from a head's coordinates whose outputs are its queries and its keys.
+
+        A `StationaryKernel` takes numbers beyond its radius for its ends, and these layers do not: the two agree for
+        coordinates up to the radius.
 
         Raises:
             TypeError: If the kernel is not a series over a basis.
@@ -278,7 +288,7 @@ class KernelAttention(nn.Module):
         if not 0 <= head < self.num_heads:
             raise IndexError(f"head is {head}, but there are {self.num_heads} heads, from 0 on.")
         layers = []
-        for mix, query in zip(self.weights(), (True, False), strict=True):
+        for mix, query in zip(self.weights(self.proj.weight), (True, False), strict=True):
             coef = self.kernel.coef(mix, self.head_dim, query=query)
             mine = coef[head if len(coef) > 1 else 0]
             layer = KANLinear(self.head_dim, mine.shape[-1], self.kernel.basis, base=nn.Identity()).to(mine)

@@ -89,7 +89,8 @@ def fit_rational(
 ) -> RationalFit:
     r"""The rational function whose largest error on an interval is the smallest possible.
 
-    For the form `"sum_abs"` that is the global optimum, up to one part in a thousand. For `"abs_sum"` it is the best
+    For the form `"sum_abs"` that is the global optimum, up to one part in a thousand, on intervals that are not far from zero:
+    the coefficients are of powers of x, which far from zero are nearly the same. For `"abs_sum"` it is the best
     among denominators $1 + |q(x)|$ whose $q$ changes its sign at zero or nowhere in the interval.
 
     **Tails.** Outside the interval nothing is promised. With `"sum_abs"` and degrees $(n + 1, n)$ a quotient goes to
@@ -139,13 +140,14 @@ def _named(name: str, interval: tuple[float, float], degrees: tuple[int, int], f
 
 
 def _fit(function: Function, interval: tuple[float, float], degrees: tuple[int, int], form: str) -> RationalFit:
-    grid = _grid(interval)
-    values = _values(function, grid)
-    scale = float(np.abs(values).max()) or 1.0
-    candidates = [
-        _measured(function, _exchange(family, grid, values / scale), scale, family)
-        for family in _families(interval, degrees, form)
-    ]
+    with torch.device("cpu"):  # whatever the default is: networks are built on "meta", too
+        grid = _grid(interval)
+        values = _values(function, grid)
+        scale = float(np.abs(values).max()) or 1.0
+        candidates = [
+            _measured(function, _exchange(family, grid, values / scale), scale, family)
+            for family in _families(interval, degrees, form)
+        ]
     return min(candidates, key=lambda each: each.max_error)
 
 

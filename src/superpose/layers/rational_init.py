@@ -31,6 +31,11 @@ def gain(layer: "GroupRational") -> float:
         >>> round(gain(GroupRational(16, activation="silu")), 3)
         2.812
     """
+    with torch.device("cpu"):
+        return _gain(layer)
+
+
+def _gain(layer: "GroupRational") -> float:
     points, weights = _normal_quadrature()
     values = rational(
         points.unsqueeze(-1).expand(-1, layer.groups),

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from superpose.layers.group_rational import GroupRational, then_linear
+from superpose.layers.group_rational import GroupRational, is_watched, then_linear
 from superpose.layers.rational_fit import Function, RationalFit
 from superpose.layers.rational_init import Initializer, variance_preserving
 
@@ -86,7 +86,7 @@ class RationalMlp(nn.Module):
         return _layer(self.act2, self.drop2, self.fc2, _layer(self.act1, self.drop1, self.fc1, x))
 
 
-def _layer(activation: nn.Module, drop: nn.Dropout, linear: nn.Module, x: Tensor) -> Tensor:
-    if drop.training and drop.p > 0:
-        return linear(drop(activation(x)))
-    return then_linear(activation, linear, x)
+def _layer(activation: nn.Module, drop: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
+    if type(drop) is nn.Dropout and not (drop.training and drop.p > 0) and not is_watched(drop):
+        return then_linear(activation, linear, x)
+    return linear(drop(activation(x)))

@@ -4,7 +4,6 @@ It is fitted by linear least squares, without starts that could fail, and answer
 A formula is never read off it: it only proposes what is then checked on the data.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,9 +105,16 @@ class Surrogate:
         return np.column_stack(columns)
 
 
-def rows_for(inputs: int) -> int:
-    """Rows from which a surrogate of so many inputs is more than a constant."""
-    return ceil(ROWS_PER_TERM * (inputs + 1) / (1 - HELD)) if inputs < MOST_TERMS else sys.maxsize
+def shortage(rows: int, inputs: int) -> str | None:
+    """Why a surrogate of a table would be no more than a constant, or None if it is more."""
+    needed = ceil(ROWS_PER_TERM * (inputs + 1) / (1 - HELD))
+    if inputs >= MOST_TERMS:
+        return f"{inputs} columns are too many: simpler variables are looked for among fewer than {MOST_TERMS}"
+    if rows < needed:
+        return (
+            f"{rows} rows to fit are few for {inputs} columns: simpler variables are looked for with {needed} or more"
+        )
+    return None
 
 
 def parted(rows: int, seed: int = 0) -> tuple[Array, Array]:

@@ -100,8 +100,13 @@ def split(harmonics: int) -> tuple[int, int]:
 @cache
 def recipe(harmonics: int) -> Tensor:
     """How 1, cos 1, sin 1, cos 2, ... are made of the products, one row each."""
+    with torch.inference_mode(mode=False):  # it is kept, and may be needed for gradients later
+        return _recipe(harmonics)
+
+
+def _recipe(harmonics: int) -> Tensor:
     coarse, fine = split(harmonics)
-    matrix = torch.zeros(2 * harmonics + 1, 2 * coarse + 1, 2 * fine + 1)
+    matrix = torch.zeros(2 * harmonics + 1, 2 * coarse + 1, 2 * fine + 1, device="cpu")
     matrix[0, 0, 0] = 1
     for n in range(1, harmonics + 1):
         a = (n + fine) // (2 * fine + 1)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from superpose.layers.kernels.kernel import Kernel, Mix
+from superpose.layers.kernels.kernel import Kernel, Mix, repeated
 
 
 class PerHead(Kernel):
@@ -88,8 +88,9 @@ class Gated(Kernel):
         if not 0 < share < 1:
             raise ValueError(f"share is {share!r}; it must lie between 0 and 1.")
         self.first, self.second, self.share = first.expanded(heads), second.expanded(heads), share
-        self.gate = nn.Parameter(torch.full((heads,), share).logit())
+        self.gate = nn.Parameter(torch.full((heads,), share, device="cpu").logit())
         """Shares of the first kernel, before a sigmoid."""
+        self.keep_()
 
     @property
     def positive(self) -> bool:  # type: ignore[override]
@@ -100,7 +101,10 @@ class Gated(Kernel):
         return self.first.vectors or self.second.vectors
 
     def expanded(self, heads: int) -> "Gated":
-        return Gated(self.first, self.second, share=self.share, heads=heads)
+        made = Gated(self.first, self.second, share=self.share, heads=heads)
+        made.gate.data = repeated(self.gate, heads, "gate")
+        made.keep_()
+        return made
 
     def coordinates(self, head_dim: int) -> nn.Module:
         return _agreed([self.first, self.second], head_dim)

@@ -1,7 +1,7 @@
 """What every kernel of attention promises."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -27,6 +27,8 @@ class Kernel(nn.Module, ABC):
     vectors: ClassVar[bool] = False
     """Whether it compares whole vectors, and so only a coordinate with itself, and up to a number for every query."""
 
+    _starts: Mapping[str, Tensor] = {}
+
     @abstractmethod
     def expanded(self, heads: int) -> "Kernel":
         """A copy with parameters of its own for each of `heads` heads."""
@@ -51,6 +53,20 @@ class Kernel(nn.Module, ABC):
                 are left out, and keys are centred over the tokens, so that they can be rounded to half precision.
         """
 
+    def keep_(self) -> None:
+        """Take the values of now as those that `reset_parameters` goes back to. A kernel is made on the CPU."""
+        self._starts = {name: value.detach().clone() for name, value in self._values().items()}
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Go back to the values that the kernel was made with, parameters and buffers, as after `to_empty`."""
+        for name, value in self._values().items():
+            if name in self._starts:
+                value.copy_(self._starts[name])
+
+    def _values(self) -> dict[str, Tensor]:
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
     def coordinates(self, head_dim: int) -> nn.Module:
         """What brings a head's coordinates to where the kernel is accurate."""
         return nn.Identity()
@@ -62,6 +78,13 @@ def per_head(values: float | Sequence[float], heads: int, name: str) -> Float[Te
     if len(row) not in (1, heads) or not bool((row > 0).all() & row.isfinite().all()):
         raise ValueError(f"{name} must be a positive number or one for each of {heads} heads, got {values!r}.")
     return row.expand(heads).clone()
+
+
+def repeated(rows: Tensor, heads: int, name: str) -> Tensor:
+    """Learned values for so many heads, from one for all or from as many, or a clear error."""
+    if len(rows) not in (1, heads):
+        raise ValueError(f"{name} has values for {len(rows)} heads, but there are {heads}.")
+    return rows.detach().expand(heads, *rows.shape[1:]).clone()
 
 
 def centred(keys: Float[Tensor, "batch keys *rest"]) -> Float[Tensor, "batch keys *rest"]:

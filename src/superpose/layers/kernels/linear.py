@@ -54,6 +54,7 @@ class SquaredDistance(Kernel):
         super().__init__()
         logarithm = per_head(sigma, heads, "sigma").log2()
         self.logarithm = nn.Parameter(logarithm, requires_grad=learn)
+        self.keep_()
 
     @property
     def sigma(self) -> Float[Tensor, " heads"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from superpose.bases import Basis, BeamModes, Bernstein, BSpline
-from superpose.layers.kernels.kernel import Kernel, Mix, centred
+from superpose.layers.kernels.kernel import Kernel, Mix, centred, repeated
 from superpose.layers.kernels.sums import Direct, Work, sums
 
 
@@ -94,8 +94,9 @@ class BasisKernel(SeriesKernel):
         if basis.inputs != 1:
             raise ValueError(f"basis is placed for {basis.inputs} inputs; a kernel takes one placement for all.")
         self.basis = basis.at(basis.breakpoints.clone())
-        self.spread = nn.Parameter(torch.zeros(heads, basis.num)) if learn else None
+        self.spread = nn.Parameter(torch.zeros(heads, basis.num, device="cpu")) if learn else None
         """Logarithms of the spectrum."""
+        self.keep_()
 
     @property
     def positive(self) -> bool:  # type: ignore[override]
@@ -109,7 +110,11 @@ class BasisKernel(SeriesKernel):
         return self.spread.to(torch.promote_types(self.spread.dtype, torch.float32)).exp()
 
     def expanded(self, heads: int) -> "BasisKernel":
-        return BasisKernel(self.basis, learn=self.spread is not None, heads=heads)
+        made = BasisKernel(self.basis, learn=self.spread is not None, heads=heads)
+        if made.spread is not None and self.spread is not None:
+            made.spread.data = repeated(self.spread, heads, "spread")
+            made.keep_()
+        return made
 
 
 class CubicSplineKernel(SeriesKernel):
@@ -133,7 +138,8 @@ class CubicSplineKernel(SeriesKernel):
     def __init__(self, modes: int = 24) -> None:
         super().__init__()
         basis = BeamModes(modes, extrapolation="clamp")
-        self.basis: BeamModes = basis.at(torch.tensor([[0.0, 1.0]]))  # type: ignore[assignment]
+        self.basis: BeamModes = basis.at(torch.tensor([[0.0, 1.0]], device="cpu"))  # type: ignore[assignment]
+        self.keep_()
 
     @property
     def error(self) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from superpose.bases import Fourier
 from superpose.bases.basis import check_size
 from superpose.layers.kernels.harmonics import Harmonics
-from superpose.layers.kernels.kernel import Mix, per_head
+from superpose.layers.kernels.kernel import Mix, per_head, repeated
 from superpose.layers.kernels.series import SeriesKernel
 from superpose.layers.kernels.sums import Work
 
@@ -32,7 +32,8 @@ class StationaryKernel(SeriesKernel):
             raise ValueError(f"radius is {radius!r}; it must be positive: the largest coordinate that is told apart.")
         self.radius, self.period, self.heads = float(radius), period, heads
         """Numbers beyond the radius count as its ends; the series repeats from the period on."""
-        self.basis: Fourier = Fourier(harmonics).at(torch.tensor([[-period / 2, period / 2]]))  # type: ignore[assignment]
+        ends = torch.tensor([[-period / 2, period / 2]], device="cpu")
+        self.basis: Fourier = Fourier(harmonics).at(ends)  # type: ignore[assignment]
 
     @abstractmethod
     def amplitudes(self, omega: Float[Tensor, " frequencies"]) -> Float[Tensor, "#heads frequencies"]:
@@ -134,6 +135,7 @@ class GaussianKernel(StationaryKernel):
             share = (widths / least).log() / log(most / least)
             self.share = nn.Parameter(share.clamp(1e-3, 1 - 1e-3).logit())
             """Where in the interval the logarithm of the width lies, before a sigmoid."""
+        self.keep_()
 
     @property
     def sigma(self) -> Float[Tensor, " heads"]:
@@ -193,6 +195,7 @@ class LaplaceKernel(StationaryKernel):
         harmonics = check_size("harmonics", harmonics, 1)
         super().__init__(harmonics, _single(2 * radius + 4 * float(widths.max())), radius, heads)
         self.register_buffer("width", widths)
+        self.keep_()
 
     @property
     def sigma(self) -> Float[Tensor, " heads"]:
@@ -239,18 +242,21 @@ class SpectralKernel(StationaryKernel):
     def __init__(self, harmonics: int = 16, *, sigma: float = 1.0, radius: float = 6.0, heads: int = 1) -> None:
         widths = per_head(sigma, heads, "sigma")
         super().__init__(check_size("harmonics", harmonics, 1), _single(3 * radius), radius, heads)
-        omega = 2 * pi / self.period * torch.arange(harmonics + 1)
+        omega = 2 * pi / self.period * torch.arange(harmonics + 1, device="cpu")
         gaussian = log(2 * sqrt(2 * pi) / self.period) + widths.log()[:, None] - (widths[:, None] * omega) ** 2 / 2
         gaussian[:, 0] -= log(2)
         self.spread = nn.Parameter(gaussian.clamp_min(-12))
         """Logarithms of the amplitudes."""
-        self.start = sigma
+        self.keep_()
 
     def amplitudes(self, omega: Float[Tensor, " frequencies"]) -> Float[Tensor, "#heads frequencies"]:
         return self.spread.to(torch.promote_types(self.spread.dtype, torch.float32)).exp()
 
     def expanded(self, heads: int) -> "SpectralKernel":
-        return SpectralKernel(self.basis.harmonics, sigma=self.start, radius=self.radius, heads=heads)
+        made = SpectralKernel(self.basis.harmonics, radius=self.radius, heads=heads)
+        made.spread.data = repeated(self.spread, heads, "spread")
+        made.keep_()
+        return made
 
 
 def _single(period: float) -> float:

@@ -169,4 +169,4 @@ def then_linear(activation: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
 def is_watched(module: nn.Module) -> bool:
     """Whether a module has hooks, its own or those of all modules, or a `forward` that somebody has put in place of its own."""
     own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(own) or "forward" in module.__dict__ or nn.modules.module._has_any_global_hook()
+    return bool(own or "forward" in module.__dict__ or nn.modules.module._has_any_global_hook())

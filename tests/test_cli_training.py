@@ -88,6 +88,23 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(command, words, here, capsy
     assert words in said
 
 
+def test_folders_of_test_images_are_numbered_as_those_of_training(here, capsys):
+    colours = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+    for split, names in (("train", list(colours)), ("test", ["green", "red"])):
+        for name in names:
+            folder = here / "folders" / split / name
+            folder.mkdir(parents=True)
+            for n in range(4):
+                Image.new("RGB", (8, 8), colours[name]).save(folder / f"{n}.png")
+    options = ["--data.root", "folders", "--task.num_classes", "3", "--optimization.epochs", "30"]
+    assert main(["train", "tiny.yaml", *options, "--optimization.lr", "0.01"]) == 0
+    (run,) = (here / "runs" / "tiny").iterdir()
+    capsys.readouterr()
+    assert main(["eval", str(run / "last.ckpt")]) == 0
+    (top1,) = (line.split() for line in capsys.readouterr().out.splitlines() if "top1" in line)
+    assert top1[1] == "1.0000"
+
+
 def test_an_error_that_is_not_about_input_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("superpose.cli.training.train", lambda _: int("x"))
     with pytest.raises(ValueError, match="invalid literal"):

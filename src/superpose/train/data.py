@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from timm.data import create_transform
 from torch.utils.data import DataLoader, Dataset
 
-from superpose.data.images import Images, open_images
+from superpose.data.images import TRAIN, FolderImages, Images, open_images
 from superpose.data.order import EvaluationOrder, Share, TrainingLoader, TrainingOrder
 from superpose.data.views import Augmentation, InMemory, Views, decode_all
 
@@ -137,7 +137,7 @@ class ImageData(Data):
         if stage == "test":
             self.test_images = self._opened("test")
             return
-        self.train_images = self._opened("train")
+        self.train_images = self._opened(TRAIN)
         order = np.random.default_rng(SPLIT).permutation(len(self.train_images))
         held = max(1, round(self.held_out * len(order)))
         self.held, self.kept = np.sort(order[:held]), np.sort(order[held:])
@@ -149,7 +149,25 @@ class ImageData(Data):
             raise ValueError(
                 f"{self.root} has {images.num_classes} classes, the task {known}; give --task.num_classes {images.num_classes}."
             )
+        if known is not None:
+            self._check_labels(images, split, known)
         return images
+
+    def _check_labels(self, images: Images, split: str, known: int) -> None:
+        """Refuse images without classes, and classes whose numbers nobody knows."""
+        bad = np.flatnonzero(images.labels < 0)
+        if len(bad):
+            raise ValueError(
+                f"{len(bad)} of {len(images)} {split} images of {self.root} have no class, such as number {bad[0]} with "
+                f"the label {images.labels[bad[0]]}; classes are numbered from 0 to {known - 1}. Leave such images out."
+            )
+        unsure = split != TRAIN and isinstance(images, FolderImages) and not images.is_numbered
+        if unsure and images.num_classes < known:
+            raise ValueError(
+                f"the {split} images of {self.root} are in folders of {images.num_classes} classes, but the task knows "
+                f"{known}, and the folder {TRAIN} is not there to tell their numbers; put it there, with a folder for "
+                "each class."
+            )
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,9 @@ def test_a_kat_is_trained_continued_and_judged(here, capsys):
     assert "best.safetensors on 20 test samples" in text
     (top1,) = (line.split() for line in text.splitlines() if "top1" in line)
     assert top1[1:] == ["1.0000", "0.8389", "to", "1.0000"]
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert main(["train", "--resume", str(run), "--data.root", "imagse"]) == 2
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_recipes_are_listed(capsys):
@@ -86,6 +89,7 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(command, words, here, capsy
     said = capsys.readouterr().err.strip()
     assert said.splitlines()[-1].startswith("superpose: ")
     assert words in said
+    assert not (here / "runs").exists()
 
 
 def test_folders_of_test_images_are_numbered_as_those_of_training(here, capsys):

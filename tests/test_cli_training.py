@@ -65,6 +65,8 @@ def test_a_kat_is_trained_continued_and_judged(here, capsys):
     assert "best.safetensors on 20 test samples" in text
     (top1,) = (line.split() for line in text.splitlines() if "top1" in line)
     assert top1[1:] == ["1.0000", "0.8389", "to", "1.0000"]
+    assert main(["eval", str(run / "env.json")]) == 2
+    assert "env.json holds no weights of a run" in capsys.readouterr().err
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert main(["train", "--resume", str(run), "--data.root", "imagse"]) == 2
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
@@ -81,6 +83,12 @@ def test_recipes_are_listed(capsys):
         (["train", "tiny.yml"], "there is no file tiny.yml; the configurations that come with superpose are"),
         (["train", "tiny.yaml", "--data.root", "imagse"], "no data in"),
         (["train", "tiny.yaml", "--resume", "nowhere"], "so there is nothing to go on from"),
+        (["train", "tiny.yaml", "--optimization.clip", "-1"], "clip should be a norm above 0"),
+        (["train", "tiny.yaml", "--data.pixels.std", "[0, 1, 1]"], "std should be above 0"),
+        (["train", "tiny.yaml", "--data.augmentation.rand_augment", "31"], "rand_augment should be from 0 to 30"),
+        (["train", "tiny.yaml", "--task.num_classes", "1"], "num_classes should be at least 2"),
+        (["train", "tiny.yaml", "--task.mixing.mixup", "1", "--data.batch_size", "5"], "take a multiple of 2"),
+        (["train", "tiny.yaml", "--optimization.optimizer", "adam7"], "optimizer adam7 "),
         (["eval", "nowhere"], "there is no file nowhere; name the folder of a run"),
     ],
 )

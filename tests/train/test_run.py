@@ -285,6 +285,13 @@ def test_large_images_are_transformed_one_by_one(config, console):
         ({"data": {"root": "nowhere"}}, "no data in .*nowhere"),
         ({"optimization": {"epochs": 2, "warmup_epochs": 2}}, "warmup_epochs below epochs; got epochs 2"),
         ({"optimization": {"ema": 0.9}, "machine": {"precision": "64-true"}}, "neither sharded nor of double"),
+        ({"optimization": {"optimizer": "adamwx"}}, "optimizer adamwx .* does not do: .*list_optimizers"),
+        ({"optimization": {"arguments": {"bets": 1}}}, "optimizer adamw with the arguments .*'bets'"),
+        ({"task": {"mixing": {"mixup": 1.0}}, "data": {"batch_size": 9}}, "batches of 9; take a multiple of 2"),
+        (
+            {"task": {"mixing": {"cutmix": 1.0}}, "data": {"batch_size": 10}, "machine": {"accumulate": 2}},
+            "batches of 5; take a multiple of 4",
+        ),
     ],
 )
 def test_what_cannot_be_trained_raises_and_leaves_nothing_behind(change, words, config, console, tmp_path):

@@ -51,8 +51,9 @@ class Data(LightningDataModule, ABC):
 
     def train_dataloader(self) -> TrainingLoader:
         """Batches of one epoch after the other, from where a loaded state stopped."""
-        dataset = self.training_set()
-        order = TrainingOrder(len(dataset), self.batch_size, self.seed, self._share())  # type: ignore[arg-type]
+        dataset, share = self.training_set(), self._share()
+        order = TrainingOrder(len(dataset), self.batch_size, self.seed, share)  # type: ignore[arg-type]
+        self._check_pairs(share.world_size * share.accumulate)
         self._loader = TrainingLoader(dataset, order, **self._options(dataset), persistent_workers=self.workers > 0)
         if self._state is not None:
             self._loader.load_state_dict(self._state)
@@ -84,6 +85,15 @@ class Data(LightningDataModule, ABC):
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {"collate_fn": dataset.collate, "num_workers": self.workers, "pin_memory": on_gpu and self.workers > 0}
 
+    def _check_pairs(self, parts: int) -> None:
+        """Refuse odd batches where the task takes pairs."""
+        pairs = self.trainer is not None and self.trainer.lightning_module.task.takes_pairs
+        if pairs and self.batch_size // parts % 2:
+            raise ValueError(
+                f"mixup and CutMix blend the images of a batch in pairs, but batch_size {self.batch_size} gives "
+                f"batches of {self.batch_size // parts}; take a multiple of {2 * parts}."
+            )
+
     def _share(self) -> Share:
         if self.trainer is None:
             return Share()
@@ -109,6 +119,8 @@ class Pixels:
             raise ValueError(
                 f"mean and std need {self.channels} values, one a channel; got {self.mean} and {self.std}."
             )
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std should be above 0, for values are divided by it; got {self.std}.")
 
     @property
     def mode(self) -> str:

@@ -4,12 +4,11 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import LightningModule
-from timm.optim import create_optimizer_v2
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from superpose.data.chance import seeded
-from superpose.train.optimization import Optimization, lr_factor, parameter_groups
+from superpose.train.optimization import Optimization, lr_factor, make_optimizer
 from superpose.train.task import Task
 
 TRAINING, JUDGING = 0, 1
@@ -56,13 +55,7 @@ class Training(LightningModule):
     def configure_optimizers(self) -> Any:
         """Timm's optimizer, and the learning rate of each step."""
         o = self.optimization
-        optimizer = create_optimizer_v2(
-            parameter_groups(self.task.model, o),  # type: ignore[arg-type]
-            o.optimizer,
-            o.lr,
-            o.weight_decay,
-            **(o.arguments or {}),
-        )
+        optimizer = make_optimizer(self.task.model, o)
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_scale", 1.0)  # what timm's own schedulers would do
         steps = int(self.trainer.estimated_stepping_batches)

@@ -172,6 +172,15 @@ def test_runs_that_start_at_once_have_folders_of_their_own(config):
     assert len({new_folder(chosen) for _ in range(5)}) == 5
 
 
+def test_a_line_shows_the_last_loss_of_its_epoch_however_seldom_it_is_written(config, console):
+    _, rows = run(config(), Console(file=io.StringIO(), width=200))
+    _, seldom = run(config(records={"log_every": 50}), console)
+    assert seldom["train/loss"].notna().sum() == 1
+    lines = [line.split() for line in console.file.getvalue().splitlines() if line.startswith("epoch")]
+    shown = [float(words[words.index("train/loss") + 1]) for words in lines]
+    assert shown == pytest.approx(rows["train/loss"].dropna().to_numpy()[5::6], rel=1e-3)
+
+
 def test_accumulated_batches_learn_the_same(config, console):
     one, four = (config(machine={"precision": "64-true", "accumulate": n}) for n in (1, 4))
     (_, expected), (_, rows) = run(one, console), run(four, console)

@@ -63,16 +63,21 @@ class Training(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _log_losses(self, losses: dict[str, Tensor], batch_idx: int) -> None:
-        """Log the mean over the accumulated batches and the processes, under the number of updates so far."""
+        """Log the mean over the accumulated batches and the processes, under the number of updates so far.
+
+        An epoch ends with its last loss on the screen, as many steps as there may be between two that are written.
+        """
         accumulate = self.trainer.accumulate_grad_batches
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach() / accumulate  # type: ignore[assignment]
         if (batch_idx + 1) % accumulate:
             return
-        if self.global_step % self.log_every == 0:
+        written = self.global_step % self.log_every == 0
+        if written or self.trainer.is_last_batch:
             values = {f"train/{k}": self.trainer.strategy.reduce(v, reduce_op="mean") for k, v in self._sums.items()}
-            self._write({**values, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]})
             self.log("train/loss", values["train/loss"], prog_bar=True, logger=False)
+        if written:
+            self._write({**values, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]})
         self._sums = {}
 
     def _log_metrics(self, stage: str) -> None:

@@ -181,6 +181,18 @@ def test_a_line_shows_the_last_loss_of_its_epoch_however_seldom_it_is_written(co
     assert shown == pytest.approx(rows["train/loss"].dropna().to_numpy()[5::6], rel=1e-3)
 
 
+def test_nothing_is_saved_before_the_first_step_is_whole(config, console, tmp_path):
+    class InTheMiddle(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if batch_idx == 2:
+                raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run(config(machine={"accumulate": 4}), console, callback=InTheMiddle())
+    (folder,) = (tmp_path / "runs" / "run").iterdir()
+    assert not (folder / "last.ckpt").exists()
+
+
 def test_accumulated_batches_learn_the_same(config, console):
     one, four = (config(machine={"precision": "64-true", "accumulate": n}) for n in (1, 4))
     (_, expected), (_, rows) = run(one, console), run(four, console)

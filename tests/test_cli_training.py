@@ -65,6 +65,11 @@ def test_a_kat_is_trained_continued_and_judged(here, capsys):
     assert "best.safetensors on 20 test samples" in text
     (top1,) = (line.split() for line in text.splitlines() if "top1" in line)
     assert top1[1:] == ["1.0000", "0.8389", "to", "1.0000"]
+    assert main(["eval", str(run / "env.json")]) == 2
+    assert "env.json holds no weights of a run" in capsys.readouterr().err
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert main(["train", "--resume", str(run), "--data.root", "imagse"]) == 2
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_recipes_are_listed(capsys):
@@ -78,6 +83,12 @@ def test_recipes_are_listed(capsys):
         (["train", "tiny.yml"], "there is no file tiny.yml; the configurations that come with superpose are"),
         (["train", "tiny.yaml", "--data.root", "imagse"], "no data in"),
         (["train", "tiny.yaml", "--resume", "nowhere"], "so there is nothing to go on from"),
+        (["train", "tiny.yaml", "--optimization.clip", "-1"], "clip should be a norm above 0"),
+        (["train", "tiny.yaml", "--data.pixels.std", "[0, 1, 1]"], "std should be above 0"),
+        (["train", "tiny.yaml", "--data.augmentation.rand_augment", "31"], "rand_augment should be from 0 to 30"),
+        (["train", "tiny.yaml", "--task.num_classes", "1"], "num_classes should be at least 2"),
+        (["train", "tiny.yaml", "--task.mixing.mixup", "1", "--data.batch_size", "5"], "take a multiple of 2"),
+        (["train", "tiny.yaml", "--optimization.optimizer", "adam7"], "optimizer adam7 "),
         (["eval", "nowhere"], "there is no file nowhere; name the folder of a run"),
     ],
 )
@@ -86,6 +97,24 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(command, words, here, capsy
     said = capsys.readouterr().err.strip()
     assert said.splitlines()[-1].startswith("superpose: ")
     assert words in said
+    assert not (here / "runs").exists()
+
+
+def test_folders_of_test_images_are_numbered_as_those_of_training(here, capsys):
+    colours = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+    for split, names in (("train", list(colours)), ("test", ["green", "red"])):
+        for name in names:
+            folder = here / "folders" / split / name
+            folder.mkdir(parents=True)
+            for n in range(4):
+                Image.new("RGB", (8, 8), colours[name]).save(folder / f"{n}.png")
+    options = ["--data.root", "folders", "--task.num_classes", "3", "--optimization.epochs", "30"]
+    assert main(["train", "tiny.yaml", *options, "--optimization.lr", "0.01"]) == 0
+    (run,) = (here / "runs" / "tiny").iterdir()
+    capsys.readouterr()
+    assert main(["eval", str(run / "last.ckpt")]) == 0
+    (top1,) = (line.split() for line in capsys.readouterr().out.splitlines() if "top1" in line)
+    assert top1[1] == "1.0000"
 
 
 def test_an_error_that_is_not_about_input_keeps_its_traceback(monkeypatch):

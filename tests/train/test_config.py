@@ -34,6 +34,32 @@ def test_a_typo_exits_and_is_named(option, words, config, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--optimization.weight_decay", "-1"], "weight_decay should be at least 0, got -1"),
+        (["--optimization.warmup_lr", "-1"], "warmup_lr should be at least 0, got -1"),
+        (["--optimization.min_lr", ".nan"], "min_lr should be at least 0, got nan"),
+        (["--optimization.clip", "0"], "clip should be a norm above 0, or null for no limit; got 0"),
+        (["--optimization.ema", "1"], "ema should be above 0 and below 1, or null for no average; got 1"),
+        (["--optimization.layer_decay", "1.5"], "layer_decay should be above 0 and at most 1, or null .* got 1.5"),
+        (["--machine.accumulate", "0"], "accumulate should be at least 1, got 0"),
+        (["--records.log_every", "0"], "log_every and save_every should be at least 1, got 0 and 1000"),
+        (["--records.save_every", "-3"], "log_every and save_every should be at least 1, got 1 and -3"),
+        (["--data.pixels.std", "[0.2, 0, 0.2]"], "std should be above 0"),
+        (["--data.augmentation.crop", "-1"], "crop should be a number of pixels from 0, got -1"),
+        (["--data.augmentation.rand_augment", "31"], "rand_augment should be from 0 to 30, or null .* got 31"),
+        (["--task.smoothing", "1"], "smoothing should be at least 0 and below 1, got 1"),
+        (["--task.num_classes", "1"], "num_classes should be at least 2, for there must be a choice; got 1"),
+        (["--task.mixing.mixup", "-0.1"], "mixup and cutmix should be at least 0, got -0.1 and 0.0"),
+        (["--task.mixing.switch", "2"], "switch and probability should lie between 0 and 1, got 2.0 and 1.0"),
+    ],
+)
+def test_a_number_out_of_its_range_raises(option, words, config):
+    with pytest.raises(ValueError, match=words):
+        read(["--config", str(config()), *option])
+
+
 @pytest.mark.parametrize("name", recipes.names())
 def test_recipes_are_valid(name):
     path = recipes.find(name)

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from superpose.train.checkpoints import MODEL
 from superpose.train.config import read
-from superpose.train.evaluation import evaluate, find_weights, wilson
+from superpose.train.evaluation import evaluate, find_weights, read_weights, wilson
 from superpose.train.run import train
 
 
@@ -40,3 +40,17 @@ def test_weights_that_do_not_fit_raise(config, tmp_path):
     torch.save({"state_dict": {f"{MODEL}x": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match="does not fit the network of the configuration"):
         evaluate(read(["--config", str(config())]), tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("name", ["env.json", "config.yaml", "metrics.csv", "best.safetensors", "last.ckpt"])
+@pytest.mark.parametrize("content", ['{"a": 1}', "task: {}", "step,loss", ""])
+def test_a_file_without_weights_raises(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{name} holds no weights of a run.* name the folder of a run"):
+        read_weights(tmp_path / name)
+
+
+def test_a_file_with_other_things_raises(tmp_path):
+    torch.save([1, 2], tmp_path / "numbers.ckpt")
+    with pytest.raises(ValueError, match=r"numbers\.ckpt holds no weights of a run"):
+        read_weights(tmp_path / "numbers.ckpt")

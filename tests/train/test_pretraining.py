@@ -203,5 +203,5 @@ def test_bad_arguments_raise():
 
 
 def test_an_encoder_that_is_not_there_says_how_to_give_one():
-    with pytest.raises(ValueError, match=r"there is no file RUN .* by --encoder"):
+    with pytest.raises(ValueError, match=r"there is no file RUN .* by --task\.encoder .* --task\.encoder scratch"):
         FineTuning("kernel_vit_nano_patch4_32", 10, encoder="RUN")

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from superpose.train.config import read
-from superpose.train.run import train
+from superpose.train.run import new_folder, train
 
 RANDOM = {"model_arguments": {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}}
 RANDOM["model_arguments"] |= {"drop_rate": 0.1, "drop_path_rate": 0.1}
@@ -123,6 +123,76 @@ def test_a_finished_run_goes_on_to_more_epochs(config, console):
     pd.testing.assert_frame_equal(rows, expected, check_exact=True)
 
 
+class Failing(Callback):
+    """Does not survive its first step."""
+
+    def on_train_batch_start(self, *_):
+        raise MemoryError("too large a batch")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_that_cannot_go_on_is_left_as_it_was(config, console):
+    folder, _ = run(config(optimization={"epochs": 1, "warmup_epochs": 0}), console)
+    before, longer = contents(folder), {"optimization": {"epochs": 2}}
+    with pytest.raises(ValueError, match=r"no data in .*nowhere"):
+        run(config(data={"root": "nowhere"}, **longer), console, resume=folder)
+    assert contents(folder) == before
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        model = {"img_size": 8, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
+        run(config(task={"model_arguments": model}, **longer), console, resume=folder)
+    assert contents(folder) == before
+    with pytest.raises(MemoryError):
+        run(config(data={"batch_size": 16}, **longer), console, resume=folder, callback=Failing())
+    kept = {"config.yaml", "env.json", "last.ckpt", "best.safetensors", "metrics.csv"}
+    assert {name: contents(folder)[name] for name in kept} == {name: before[name] for name in kept}
+    run(config(**longer), console, resume=folder)
+    assert b"epochs: 2" in contents(folder)["config.yaml"]
+
+
+def test_a_finished_run_that_has_nothing_to_do_is_left_as_it_was(config, console):
+    path = config(optimization={"epochs": 1, "warmup_epochs": 0})
+    folder, _ = run(path, console)
+    before = contents(folder)
+    run(path, console, "--seed", "3", resume=folder)
+    assert contents(folder) == before
+
+
+def test_a_new_run_that_fails_in_its_first_step_says_what_it_was(config, console, tmp_path):
+    with pytest.raises(MemoryError):
+        run(config(), console, callback=Failing())
+    (folder,) = (tmp_path / "runs" / "run").iterdir()
+    assert {"config.yaml", "env.json"} <= contents(folder).keys()
+
+
+def test_runs_that_start_at_once_have_folders_of_their_own(config):
+    chosen = read(["--config", str(config())])
+    assert len({new_folder(chosen) for _ in range(5)}) == 5
+
+
+def test_a_line_shows_the_last_loss_of_its_epoch_however_seldom_it_is_written(config, console):
+    _, rows = run(config(), Console(file=io.StringIO(), width=200))
+    _, seldom = run(config(records={"log_every": 50}), console)
+    assert seldom["train/loss"].notna().sum() == 1
+    lines = [line.split() for line in console.file.getvalue().splitlines() if line.startswith("epoch")]
+    shown = [float(words[words.index("train/loss") + 1]) for words in lines]
+    assert shown == pytest.approx(rows["train/loss"].dropna().to_numpy()[5::6], rel=1e-3)
+
+
+def test_nothing_is_saved_before_the_first_step_is_whole(config, console, tmp_path):
+    class InTheMiddle(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if batch_idx == 2:
+                raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run(config(machine={"accumulate": 4}), console, callback=InTheMiddle())
+    (folder,) = (tmp_path / "runs" / "run").iterdir()
+    assert not (folder / "last.ckpt").exists()
+
+
 def test_accumulated_batches_learn_the_same(config, console):
     one, four = (config(machine={"precision": "64-true", "accumulate": n}) for n in (1, 4))
     (_, expected), (_, rows) = run(one, console), run(four, console)
@@ -208,6 +278,17 @@ def test_an_interrupted_run_keeps_the_best_so_far(config, console):
     assert f"superpose train --resume {folder}" in console.file.getvalue()
 
 
+def test_a_run_that_is_interrupted_before_its_first_checkpoint_cannot_go_on(config, console):
+    class AtOnce(Callback):
+        def on_train_batch_start(self, *_):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config(), console, callback=AtOnce())
+    assert "Interrupted." in console.file.getvalue()
+    assert "--resume" not in console.file.getvalue()
+
+
 def test_large_images_are_transformed_one_by_one(config, console):
     data = {"size": 8, "augmentation": {"auto_augment": "rand-m5-mstd0.5", "erasing": 0.5}, "held_out": 0.2}
     path = config(data=data, optimization={"epochs": 1, "warmup_epochs": 0})
@@ -225,11 +306,19 @@ def test_large_images_are_transformed_one_by_one(config, console):
         ({"data": {"root": "nowhere"}}, "no data in .*nowhere"),
         ({"optimization": {"epochs": 2, "warmup_epochs": 2}}, "warmup_epochs below epochs; got epochs 2"),
         ({"optimization": {"ema": 0.9}, "machine": {"precision": "64-true"}}, "neither sharded nor of double"),
+        ({"optimization": {"optimizer": "adamwx"}}, "optimizer adamwx .* does not do: .*list_optimizers"),
+        ({"optimization": {"arguments": {"bets": 1}}}, "optimizer adamw with the arguments .*'bets'"),
+        ({"task": {"mixing": {"mixup": 1.0}}, "data": {"batch_size": 9}}, "batches of 9; take a multiple of 2"),
+        (
+            {"task": {"mixing": {"cutmix": 1.0}}, "data": {"batch_size": 10}, "machine": {"accumulate": 2}},
+            "batches of 5; take a multiple of 4",
+        ),
     ],
 )
-def test_what_cannot_be_trained_raises(change, words, config, console):
+def test_what_cannot_be_trained_raises_and_leaves_nothing_behind(change, words, config, console, tmp_path):
     with pytest.raises(ValueError, match=words):
         run(config(**change), console)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_nothing_to_go_on_from_raises(config, console, tmp_path):

@@ -52,6 +52,22 @@ def test_features_are_what_the_classifier_gets_and_the_mode_stays(generator):
     torch.testing.assert_close(model.eval().head(features), model(images), rtol=1e-4, atol=1e-4)
 
 
+def test_a_part_that_is_frozen_stays_frozen(generator):
+    model = timm.create_model("test_vit").train()
+    model.blocks[0].eval()
+    before = [module.training for module in model.modules()]
+    extract(model, torch.randn(2, 3, 160, 160, generator=generator))
+    assert [module.training for module in model.modules()] == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_linear_probe_takes_features_of_any_precision(dtype, generator):
+    given = (blobs(count, generator) for count in (60, 30))
+    train, test = (Labelled(each.features.to(dtype), each.labels) for each in given)
+    plain = (Labelled(each.features.double(), each.labels) for each in (train, test))
+    assert linear_probe(train, test) == pytest.approx(linear_probe(*plain))
+
+
 def test_bad_arguments_raise(generator):
     train, test = blobs(12, generator), blobs(6, generator)
     with pytest.raises(ValueError, match=r"k should lie between 1 and 12.* got 13"):

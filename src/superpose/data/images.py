@@ -6,12 +6,18 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
 LAYOUTS = "{split}/<class>/<image>, {split}*.parquet (columns image or img, and label), or {split}*.tar (WebDataset)"
+TRAIN = "train"
 REPORTED = ("test", "val", "validation")
-"""Splits to report on, the first that is there."""
+"""Splits to report on, the first that is there and has labels."""
+FOLDERS, PARQUET, SHARDS = "/", ".parquet", ".tar"
+"""Endings of what the layouts consist of."""
+UNLABELLED = -1
+"""The label of an image whose class nobody tells, as in Hugging Face's test data."""
 
 
 class DataMissingError(ValueError):
@@ -23,6 +29,8 @@ class Images(Dataset[tuple[Image.Image, int]]):
 
     num_classes: int
     """One more than the largest number of a class."""
+    labels: np.ndarray
+    """The number of the class of each image, below 0 where nobody tells it."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -32,19 +40,42 @@ class Images(Dataset[tuple[Image.Image, int]]):
 
 
 class FolderImages(Images):
-    """A folder for each class, in alphabetical order, as ImageNet is laid out."""
+    """A folder for each class, in alphabetical order, as ImageNet is laid out.
 
-    def __init__(self, folder: Path) -> None:
-        from torchvision.datasets import ImageFolder
+    Args:
+        folder: Holds the folders of the classes.
+        classes: Names of all classes in the order of their numbers, some of which may have no images here; if None,
+            those that have a folder, and each must have images.
 
-        self._folder = ImageFolder(str(folder))
-        self.num_classes = len(self._folder.classes)
+    Raises:
+        ValueError: If a class has no number, or no images although it must.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str] | None = None) -> None:
+        from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+        here = class_names(folder)
+        self.classes = tuple(here if classes is None else classes)
+        self.is_numbered = classes is not None
+        """Whether the numbers of the classes were given."""
+        if unknown := sorted(set(here) - set(self.classes)):
+            raise ValueError(
+                f"{folder} has a folder {unknown[0]}, but there is no such class among those of the training images, "
+                f"{', '.join(self.classes[:10])}{', ...' if len(self.classes) > 10 else ''}; rename it or take it away."
+            )
+        numbers = {name: n for n, name in enumerate(self.classes)}
+        samples = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True)
+        self._paths = [path for path, _ in samples]
+        self.labels = np.array([label for _, label in samples], np.int64)
+        self.num_classes = len(self.classes)
+        if classes is None and (empty := sorted(set(numbers.values()) - set(self.labels.tolist()))):
+            raise ValueError(f"{folder / self.classes[empty[0]]} holds no images; add some, or take the folder away.")
 
     def __len__(self) -> int:
-        return len(self._folder)
+        return len(self._paths)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return self._folder[index]
+        return decoded(Path(self._paths[index]).read_bytes()).convert("RGB"), int(self.labels[index])
 
 
 class ParquetImages(Images):
@@ -58,16 +89,16 @@ class ParquetImages(Images):
         column = next((name for name in ("image", "img") if name in names), None)
         if column is None or "label" not in names:
             raise ValueError(f"{files[0]} has the columns {names}, but needs image or img, and label.")
-        table = concat_tables(pq.read_table(file, columns=[column, "label"], memory_map=True) for file in files)
-        self._labels = table["label"].to_numpy()
-        self.num_classes = int(self._labels.max()) + 1
-        self._bytes = table[column].combine_chunks().field("bytes")
+        self.labels = read_labels(files)
+        self.num_classes = int(self.labels.max(initial=UNLABELLED)) + 1
+        # Chunks stay apart: together they may have more bytes than the offsets of one array can count.
+        self._images = concat_tables(pq.read_table(file, columns=[column], memory_map=True) for file in files)[column]
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return decoded(self._bytes[index].as_py()), int(self._labels[index])
+        return decoded(self._images[index]["bytes"].as_py()), int(self.labels[index])
 
 
 class ShardImages(Images):
@@ -80,13 +111,14 @@ class ShardImages(Images):
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = list(files)
         self._images: list[tuple[int, int, int]] = []
-        self._labels: list[int] = []
+        labels: list[int] = []
         for n, path in enumerate(self._files):
             with tarfile.open(path) as tar:
-                self._read_headers(n, tar)
-        self.num_classes = max(self._labels) + 1
+                labels += self._read_headers(n, tar)
+        self.labels = np.array(labels, np.int64)
+        self.num_classes = int(self.labels.max()) + 1
 
-    def _read_headers(self, n: int, tar: tarfile.TarFile) -> None:
+    def _read_headers(self, n: int, tar: tarfile.TarFile) -> list[int]:
         images, labels = {}, {}
         for member in tar:
             folder, _, name = member.name.rpartition("/")
@@ -100,7 +132,7 @@ class ShardImages(Images):
             what = f"{'/'.join(filter(None, min(odd)))} has no image or no .cls" if odd else "there are none"
             raise ValueError(f"{tar.name!s} should hold an image and a .cls file for each key, but {what}.")
         self._images += images.values()
-        self._labels += [labels[key] for key in images]
+        return [labels[key] for key in images]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -109,28 +141,76 @@ class ShardImages(Images):
         n, offset, size = self._images[index]
         with self._files[n].open("rb") as file:
             file.seek(offset)
-            return decoded(file.read(size)), self._labels[index]
+            return decoded(file.read(size)), int(self.labels[index])
 
 
 def open_images(root: str | os.PathLike[str], split: str) -> Images:
     """The images of one split of a data set.
 
+    Folders of classes are numbered as those of `train`, if these are beside them.
+
     Args:
         root: Folder of the data set; one that does not exist here is looked for in the folder SUPERPOSE_DATA names.
-        split: `train` or `test`; where there is no `test`, it is `val`, as in ImageNet.
+        split: `train` or `test`; where there is no `test`, or one without labels, it is `val` or `validation`, as in
+            ImageNet.
 
     Raises:
         DataMissingError: If there are none.
-        ValueError: If they are in no known layout.
+        ValueError: If they are in no known layout, or of a class that `train` does not have.
     """
     folder = find_root(root)
-    for name in REPORTED if split == "test" else (split,):
-        if (folder / name).is_dir():
-            return FolderImages(folder / name)
-        for ending, kind in ((".parquet", ParquetImages), (".tar", ShardImages)):
-            if files := sorted(folder.glob(f"{name}*{ending}")):
-                return kind(files)
-    raise DataMissingError(f"{folder} holds no images to {split} with: expected {LAYOUTS.format(split=split)}.")
+    there = [name for name in (REPORTED if split == "test" else (split,)) if _layout(folder, name) is not None]
+    if not there:
+        raise DataMissingError(f"{folder} holds no images to {split} with: expected {LAYOUTS.format(split=split)}.")
+    name = next((name for name in there if _has_labels(folder, name)), there[0])
+    if _layout(folder, name) == FOLDERS:
+        classes = None if name == TRAIN else class_names(folder / TRAIN)
+        return FolderImages(folder / name, classes or None)
+    files = _files(folder, name, PARQUET)
+    return ParquetImages(files) if files else ShardImages(_files(folder, name, SHARDS))
+
+
+def class_names(folder: Path) -> list[str]:
+    """Names of the classes that have a folder in this one, in their order; none if there is no such folder."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def read_labels(files: Sequence[Path]) -> np.ndarray:
+    """The labels in Parquet files, `UNLABELLED` where there is none.
+
+    Raises:
+        ValueError: If they are no whole numbers.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    labels = pa.concat_tables(pq.read_table(file, columns=["label"], memory_map=True) for file in files)["label"]
+    if not (pa.types.is_integer(labels.type) or pa.types.is_null(labels.type)):
+        raise ValueError(
+            f"the column label of {files[0]} holds {labels.type}, but the classes should be whole numbers from 0."
+        )
+    return labels.cast(pa.int64()).fill_null(UNLABELLED).to_numpy()
+
+
+def _layout(folder: Path, name: str) -> str | None:
+    """In which layout a split is there, None if it is not."""
+    if class_names(folder / name):
+        return FOLDERS
+    return next((ending for ending in (PARQUET, SHARDS) if _files(folder, name, ending)), None)
+
+
+def _files(folder: Path, name: str, ending: str) -> list[Path]:
+    return sorted(folder.glob(f"{name}*{ending}"))
+
+
+def _has_labels(folder: Path, name: str) -> bool:
+    """Whether somebody tells the classes; only Parquet files may do without."""
+    if _layout(folder, name) != PARQUET:
+        return True
+    import pyarrow.parquet as pq
+
+    files = _files(folder, name, PARQUET)
+    return "label" in pq.read_schema(files[0]).names and bool((read_labels(files) >= 0).any())
 
 
 def find_root(root: str | os.PathLike[str], layout: str = f"layouts: {LAYOUTS.format(split='train')}") -> Path:

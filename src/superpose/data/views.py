@@ -17,6 +17,8 @@ from superpose.data.order import Key
 
 DRAWS = 3
 """Random numbers an image takes: whether it is flipped, and where it is cropped."""
+STRONGEST = 30
+"""Largest magnitude of RandAugment."""
 
 
 class Batch(NamedTuple):
@@ -71,11 +73,22 @@ class Augmentation:
         crop: Pixels of padding by zeros, from which a piece of the original size is cut.
         rand_augment: Magnitude of RandAugment (Cubuk et al. 2020, arXiv 1909.13719) from 0 to 30, with the same two
             operations for all images of a batch; None leaves it out.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
     flip: bool = True
     crop: int = 4
     rand_augment: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.crop < 0:
+            raise ValueError(f"crop should be a number of pixels from 0, got {self.crop}.")
+        if self.rand_augment is not None and not 0 <= self.rand_augment <= STRONGEST:
+            raise ValueError(
+                f"rand_augment should be from 0 to {STRONGEST}, or null to leave it out; got {self.rand_augment}."
+            )
 
 
 class InMemory(Dataset[Batch]):

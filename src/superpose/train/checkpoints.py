@@ -29,10 +29,11 @@ class SaveLast(Checkpoint):
         self._saved = -1
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save in an epoch; at its end that waits for the validation."""
+        """Save in an epoch; at its end that waits for the validation, at its start for all batches of the first step."""
         step = trainer.global_step
         if (
-            step % self._every == 0
+            step > 0
+            and step % self._every == 0
             and step != self._saved
             and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         ):

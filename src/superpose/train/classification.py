@@ -48,6 +48,9 @@ class Mixing:
         cutmix: That of CutMix (Yun et al. 2019, arXiv 1905.04899); 0 for none.
         switch: Probability of CutMix where both may happen.
         probability: Of either.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
     mixup: float = 0.0
@@ -55,19 +58,27 @@ class Mixing:
     switch: float = 0.5
     probability: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not (self.mixup >= 0 and self.cutmix >= 0):
+            raise ValueError(f"mixup and cutmix should be at least 0, got {self.mixup} and {self.cutmix}.")
+        if not (0 <= self.switch <= 1 and 0 <= self.probability <= 1):
+            raise ValueError(
+                f"switch and probability should lie between 0 and 1, got {self.switch} and {self.probability}."
+            )
+
 
 class Classification(Task):
     """A network of timm that names what is in an image, and the cross entropy.
 
     Args:
         model: Name of a model that timm knows; ours are among them.
-        num_classes: Number of classes.
+        num_classes: Number of classes, at least 2.
         model_arguments: More arguments of `timm.create_model`, such as `drop_path_rate` or `img_size`.
         smoothing: Label smoothing (Szegedy et al. 2016), from 0 to below 1.
-        mixing: Mixup and CutMix.
+        mixing: Mixup and CutMix, which need an even number of images in each batch.
 
     Raises:
-        ValueError: If timm knows no such model, or it takes no such arguments.
+        ValueError: If timm knows no such model, or it takes no such arguments, or a number is out of its range.
 
     Example:
         >>> task = Classification("test_vit", 10)
@@ -90,13 +101,18 @@ class Classification(Task):
         super().__init__()
         if not timm.is_model(model):
             raise ValueError(f"timm knows no model {model!r}; timm.list_models() has all of them.")
+        if num_classes < 2:
+            raise ValueError(f"num_classes should be at least 2, for there must be a choice; got {num_classes}.")
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing should be at least 0 and below 1, got {smoothing}.")
         try:
             self.model = timm.create_model(model, num_classes=num_classes, **(model_arguments or {}))
         except TypeError as error:
             raise ValueError(f"model_arguments {model_arguments} do not suit {model}: {error}.") from error
         self.num_classes, self.smoothing = num_classes, smoothing
         self._mixup = None
-        if mixing.mixup or mixing.cutmix:
+        self.takes_pairs = bool(mixing.mixup or mixing.cutmix)
+        if self.takes_pairs:
             self._mixup = Mixup(
                 mixup_alpha=mixing.mixup,
                 cutmix_alpha=mixing.cutmix,

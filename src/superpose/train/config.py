@@ -28,6 +28,9 @@ class Machine:
         precision: Lightning's name of it.
         accumulate: In how many batches each process takes its part of a step.
         compile: Whether `torch.compile` is used.
+
+    Raises:
+        ValueError: If `accumulate` is below 1.
     """
 
     accelerator: str = "auto"
@@ -37,6 +40,10 @@ class Machine:
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
     accumulate: int = 1
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate should be at least 1, got {self.accumulate}.")
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,22 @@ class Records:
         folder: Where all runs are.
         log_every: Steps between two rows of losses.
         save_every: Steps between two checkpoints; there is one after each epoch too.
+
+    Raises:
+        ValueError: If a number of steps is below 1.
     """
 
     name: str = "run"
     folder: str = "runs"
     log_every: int = 50
     save_every: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.log_every < 1 or self.save_every < 1:
+            raise ValueError(
+                f"log_every and save_every should be at least 1, got {self.log_every} and {self.save_every}; "
+                "a large number stands for never."
+            )
 
 
 @dataclass

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from timm.data import create_transform
 from torch.utils.data import DataLoader, Dataset
 
-from superpose.data.images import Images, open_images
+from superpose.data.images import TRAIN, FolderImages, Images, open_images
 from superpose.data.order import EvaluationOrder, Share, TrainingLoader, TrainingOrder
 from superpose.data.views import Augmentation, InMemory, Views, decode_all
 
@@ -51,8 +51,9 @@ class Data(LightningDataModule, ABC):
 
     def train_dataloader(self) -> TrainingLoader:
         """Batches of one epoch after the other, from where a loaded state stopped."""
-        dataset = self.training_set()
-        order = TrainingOrder(len(dataset), self.batch_size, self.seed, self._share())  # type: ignore[arg-type]
+        dataset, share = self.training_set(), self._share()
+        order = TrainingOrder(len(dataset), self.batch_size, self.seed, share)  # type: ignore[arg-type]
+        self._check_pairs(share.world_size * share.accumulate)
         self._loader = TrainingLoader(dataset, order, **self._options(dataset), persistent_workers=self.workers > 0)
         if self._state is not None:
             self._loader.load_state_dict(self._state)
@@ -84,6 +85,15 @@ class Data(LightningDataModule, ABC):
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {"collate_fn": dataset.collate, "num_workers": self.workers, "pin_memory": on_gpu and self.workers > 0}
 
+    def _check_pairs(self, parts: int) -> None:
+        """Refuse odd batches where the task takes pairs."""
+        pairs = self.trainer is not None and self.trainer.lightning_module.task.takes_pairs
+        if pairs and self.batch_size // parts % 2:
+            raise ValueError(
+                f"mixup and CutMix blend the images of a batch in pairs, but batch_size {self.batch_size} gives "
+                f"batches of {self.batch_size // parts}; take a multiple of {2 * parts}."
+            )
+
     def _share(self) -> Share:
         if self.trainer is None:
             return Share()
@@ -109,6 +119,8 @@ class Pixels:
             raise ValueError(
                 f"mean and std need {self.channels} values, one a channel; got {self.mean} and {self.std}."
             )
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std should be above 0, for values are divided by it; got {self.std}.")
 
     @property
     def mode(self) -> str:
@@ -137,7 +149,7 @@ class ImageData(Data):
         if stage == "test":
             self.test_images = self._opened("test")
             return
-        self.train_images = self._opened("train")
+        self.train_images = self._opened(TRAIN)
         order = np.random.default_rng(SPLIT).permutation(len(self.train_images))
         held = max(1, round(self.held_out * len(order)))
         self.held, self.kept = np.sort(order[:held]), np.sort(order[held:])
@@ -149,7 +161,25 @@ class ImageData(Data):
             raise ValueError(
                 f"{self.root} has {images.num_classes} classes, the task {known}; give --task.num_classes {images.num_classes}."
             )
+        if known is not None:
+            self._check_labels(images, split, known)
         return images
+
+    def _check_labels(self, images: Images, split: str, known: int) -> None:
+        """Refuse images without classes, and classes whose numbers nobody knows."""
+        bad = np.flatnonzero(images.labels < 0)
+        if len(bad):
+            raise ValueError(
+                f"{len(bad)} of {len(images)} {split} images of {self.root} have no class, such as number {bad[0]} with "
+                f"the label {images.labels[bad[0]]}; classes are numbered from 0 to {known - 1}. Leave such images out."
+            )
+        unsure = split != TRAIN and isinstance(images, FolderImages) and not images.is_numbered
+        if unsure and images.num_classes < known:
+            raise ValueError(
+                f"the {split} images of {self.root} are in folders of {images.num_classes} classes, but the task knows "
+                f"{known}, and the folder {TRAIN} is not there to tell their numbers; put it there, with a folder for "
+                "each class."
+            )
 
 
 @dataclass(frozen=True)

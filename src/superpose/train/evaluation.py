@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torchmetrics.classification import MulticlassAccuracy
 
-from superpose.train.checkpoints import BEST, MODEL, SaveBest
+from superpose.train.checkpoints import BEST, LAST, MODEL, SaveBest
 from superpose.train.classification import Classification
 from superpose.train.config import Config
 from superpose.train.module import Training
@@ -41,7 +43,7 @@ def evaluate(config: Config, weights: Path) -> tuple[dict[str, Score], int]:
         weights: `best.safetensors` or a checkpoint of the run.
 
     Raises:
-        ValueError: If the weights are not those of the configuration's network.
+        ValueError: If the file holds no weights, or not those of the configuration's network.
     """
     state = read_weights(weights)
     try:
@@ -82,10 +84,20 @@ def find_weights(path: Path) -> Path:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of a network in a file; running no code."""
-    if path.suffix == SaveBest.FILE_EXTENSION:
-        return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    """The weights of a network in a file; running no code.
+
+    Raises:
+        ValueError: If the file holds none.
+    """
+    try:
+        if path.suffix == SaveBest.FILE_EXTENSION:
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (SafetensorError, UnpicklingError, EOFError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds no weights of a run, or is cut off; name the folder of a run, or "
+            f"{BEST}{SaveBest.FILE_EXTENSION} or {LAST} in it."
+        ) from error
     return {name.removeprefix(MODEL): value for name, value in state.items() if name.startswith(MODEL)}
 
 

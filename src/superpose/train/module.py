@@ -4,12 +4,11 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import LightningModule
-from timm.optim import create_optimizer_v2
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from superpose.data.chance import seeded
-from superpose.train.optimization import Optimization, lr_factor, parameter_groups
+from superpose.train.optimization import Optimization, lr_factor, make_optimizer
 from superpose.train.task import Task
 
 TRAINING, JUDGING = 0, 1
@@ -56,13 +55,7 @@ class Training(LightningModule):
     def configure_optimizers(self) -> Any:
         """Timm's optimizer, and the learning rate of each step."""
         o = self.optimization
-        optimizer = create_optimizer_v2(
-            parameter_groups(self.task.model, o),  # type: ignore[arg-type]
-            o.optimizer,
-            o.lr,
-            o.weight_decay,
-            **(o.arguments or {}),
-        )
+        optimizer = make_optimizer(self.task.model, o)
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_scale", 1.0)  # what timm's own schedulers would do
         steps = int(self.trainer.estimated_stepping_batches)
@@ -70,16 +63,21 @@ class Training(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _log_losses(self, losses: dict[str, Tensor], batch_idx: int) -> None:
-        """Log the mean over the accumulated batches and the processes, under the number of updates so far."""
+        """Log the mean over the accumulated batches and the processes, under the number of updates so far.
+
+        An epoch ends with its last loss on the screen, as many steps as there may be between two that are written.
+        """
         accumulate = self.trainer.accumulate_grad_batches
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach() / accumulate  # type: ignore[assignment]
         if (batch_idx + 1) % accumulate:
             return
-        if self.global_step % self.log_every == 0:
+        written = self.global_step % self.log_every == 0
+        if written or self.trainer.is_last_batch:
             values = {f"train/{k}": self.trainer.strategy.reduce(v, reduce_op="mean") for k, v in self._sums.items()}
-            self._write({**values, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]})
             self.log("train/loss", values["train/loss"], prog_bar=True, logger=False)
+        if written:
+            self._write({**values, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]})
         self._sums = {}
 
     def _log_metrics(self, stage: str) -> None:

@@ -141,8 +141,9 @@ class FineTuning(Classification):
 
         if not Path(encoder).exists():
             raise ValueError(
-                f"there is no file {encoder} to take the encoder from; give the run of superpose pretrain, or a file of weights, by "
-                f"--encoder, or {SCRATCH!r} to begin without one."
+                f"there is no file {encoder} to take the encoder from; give the run of superpose pretrain, or a file of "
+                "weights, by --task.encoder (superpose finetune also takes --encoder). "
+                f"--task.encoder {SCRATCH} begins without one, and is enough to continue or judge a run of fine-tuning."
             )
         path = find_weights(Path(encoder))
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -44,6 +44,8 @@ HARMLESS = (
 def train(config: Config, console: Console, resume: Path | None = None) -> Path:
     """Do what a configuration says, or go on with it.
 
+    What fails before the training begins leaves no folder behind, and the run that it was to go on with as it is.
+
     Args:
         config: The configuration.
         console: Where to tell how it goes.
@@ -57,14 +59,9 @@ def train(config: Config, console: Console, resume: Path | None = None) -> Path:
         KeyboardInterrupt: If it was interrupted; what has been saved is complete.
     """
     folder = new_folder(config) if resume is None else resume
-    step = 0 if resume is None else steps_done(resume)
+    step = None if resume is None else steps_done(resume)
     with quiet():
         trainer, module = assemble(config, folder, console, step)
-    if is_first():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG, config.text.encode())
-        write_whole(folder / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
-        console.print(f"{'Going on with' if resume else 'Writing to'} {folder}", soft_wrap=True)
     checkpoint = None if resume is None else folder / LAST
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -74,17 +71,58 @@ def train(config: Config, console: Console, resume: Path | None = None) -> Path:
         signal.signal(signal.SIGINT, on_interrupt)
         if not trainer.interrupted:
             raise
-        console.print(f"\nInterrupted. Go on with:\n  superpose train --resume {folder}", soft_wrap=True)
+        more = f" Go on with:\n  superpose train --resume {folder}" if (folder / LAST).is_file() else ""
+        console.print(f"\nInterrupted.{more}", soft_wrap=True)
         raise KeyboardInterrupt from None
     return folder
 
 
-def assemble(config: Config, folder: Path, console: Console, step: int = 0) -> tuple[Trainer, Training]:
-    """The Trainer and what it trains, to go on after so many steps."""
+class Beginning(Callback):
+    """Writes down what a run is, once the data are open and the checkpoint is loaded.
+
+    A run that goes on keeps its old configuration until a step has been done with the new one.
+
+    Args:
+        folder: Of the run.
+        config: The configuration.
+        curves: Is told when the training begins.
+        console: Is told the folder.
+        resumed: Whether the run goes on.
+    """
+
+    def __init__(self, folder: Path, config: Config, curves: Curves, console: Console, *, resumed: bool) -> None:
+        self._folder, self._config, self._curves, self._console = folder, config, curves, console
+        self._resumed, self._is_written = resumed, False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folder: that of the first process, as each has its own clock."""
+        self._curves.begin(trainer.strategy.broadcast(self._folder))
+        if is_first():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._console.print(f"{'Going on with' if self._resumed else 'Writing to'} {self._folder}", soft_wrap=True)
+        if not self._resumed:
+            self._write()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Write after the first step that worked."""
+        if not self._is_written:
+            self._write()
+
+    def _write(self) -> None:
+        self._is_written = True
+        if is_first():
+            write_whole(self._folder / CONFIG, self._config.text.encode())
+            write_whole(self._folder / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
+
+
+def assemble(config: Config, folder: Path, console: Console, step: int | None = None) -> tuple[Trainer, Training]:
+    """The Trainer and what it trains, anew or to go on after so many steps."""
     o, machine, records = config.optimization, config.machine, config.records
     kind = ShardedTraining if machine.strategy == "fsdp2" else Training
     module = kind(config.task, o, seed=config.seed, log_every=records.log_every)
+    curves = Curves(folder)
     callbacks: list[Callback] = [
+        Beginning(folder, config, curves, console, resumed=step is not None),
         SaveBest(folder, f"val/{config.task.monitor}", config.task.mode),
         SaveLast(folder, records.save_every),
         Bar() if console.is_terminal else Lines(console),
@@ -102,7 +140,7 @@ def assemble(config: Config, folder: Path, console: Console, step: int = 0) -> t
     trainer = Trainer(
         max_epochs=o.epochs,
         gradient_clip_val=o.clip,
-        logger=[MetricsTable(folder / METRICS, step), Curves(str(folder), name="", version="")],
+        logger=[MetricsTable(folder / METRICS, step or 0), curves],
         callbacks=callbacks,
         enable_progress_bar=console.is_terminal,
         **placed(machine),
@@ -134,8 +172,8 @@ def is_first() -> bool:
 
 
 def new_folder(config: Config) -> Path:
-    """Where a new run goes: named by the time and the configuration."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    """Where a new run goes: named by the time, to the microsecond as many may start at once, and the configuration."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%f")
     return (
         Path(config.records.folder)
         / config.records.name

@@ -66,11 +66,31 @@ class MetricsTable(Logger):
 
 
 class Curves(TensorBoardLogger):
-    """What TensorBoard shows."""
+    """What TensorBoard shows; there is no file before `begin`, so that a run which fails before leaves none.
+
+    Args:
+        folder: Of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), name="", version="")
+        self._has_begun = False
+
+    def begin(self, folder: Path) -> None:
+        """Write to this folder from now on."""
+        self._root_dir, self._has_begun = str(folder), True
+
+    @property
+    def experiment(self) -> Any:
+        """The writer of the file. Lightning asks whether there is one before it opens the data, and does without."""
+        if not self._has_begun:
+            raise AttributeError("the training has not begun, so there is no file of curves yet.")
+        return super().experiment
 
     def save(self) -> None:
         """Flush, and write no file of hyperparameters: they are in `config.yaml`."""
-        self.experiment.flush()
+        if self._has_begun:
+            self.experiment.flush()
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

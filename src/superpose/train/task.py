@@ -23,6 +23,8 @@ class Task(nn.Module, ABC):
     """Name of the metric that chooses the best weights."""
     mode: ClassVar[Literal["min", "max"]] = "min"
     """Whether that metric is better small or large."""
+    takes_pairs: bool = False
+    """Whether a batch of training data must have an even number of samples."""
 
     @abstractmethod
     def loss(self, batch: Any) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ def extract(
     """What a network of timm gives to its classifier, in evaluation mode and on the device of its parameters.
 
     Args:
-        model: The network; afterwards it is in the mode it was in.
+        model: The network; afterwards it and each of its parts are in the mode they were in.
         images: As they were prepared for training.
         batch_size: How many images at a time.
 
@@ -32,7 +32,7 @@ def extract(
         torch.Size([3, 64])
     """
     network: Any = model
-    device, training = next(model.parameters()).device, model.training
+    device, modes = next(model.parameters()).device, [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         parts = [
@@ -40,7 +40,8 @@ def extract(
             for part in images.split(batch_size)
         ]
     finally:
-        model.train(training)
+        for module, mode in modes:
+            module.training = mode
     return torch.cat(parts)
 
 
@@ -67,8 +68,8 @@ def linear_probe(train: Labelled, test: Labelled, *, C: float = 1.0, max_iter: i
 
     _check(train, test)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=max_iter))
-    classifier.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
-    return float(classifier.score(test.features.cpu().numpy(), test.labels.cpu().numpy()))
+    classifier.fit(_as_array(train.features), train.labels.cpu().numpy())
+    return float(classifier.score(_as_array(test.features), test.labels.cpu().numpy()))
 
 
 def knn_probe(train: Labelled, test: Labelled, *, k: int = 20, temperature: float = 0.07) -> float:
@@ -118,6 +119,11 @@ def neighbours(
         counts = votes.new_zeros(len(part), classes).scatter_add(1, train.labels[nearest], votes)
         predicted.append(counts.argmax(1))
     return torch.cat(predicted)
+
+
+def _as_array(features: Tensor) -> Any:
+    """Features for scikit-learn, which knows no bfloat16: in float32, or float64 if they are."""
+    return features.cpu().to(torch.promote_types(features.dtype, torch.float32)).numpy()
 
 
 def _check(train: Labelled, test: Labelled) -> None:

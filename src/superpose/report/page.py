@@ -149,7 +149,8 @@ def _errors(pipeline: "Pipeline", frame: Any) -> str:
     scores: dict[str, Mapping[str, float]] = dict(record.get("scores", {}))
     score, groups = pipeline.score(frame), []
     known: list[Mapping[str, float]] = [*scores.values(), {} if score is None else score.measures]
-    names = list(max(known, key=lambda measures: len(measures)))
+    longest = max(known, key=len)
+    names = list(longest)
     if not names:
         return (
             "<h2>How good it is</h2>\n<p>Nothing was held out in the fit, and this table lacks "

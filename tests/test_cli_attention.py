@@ -1,5 +1,7 @@
 """superpose attention as somebody at a terminal meets it."""
 
+from importlib import resources
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,3 +45,13 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(arguments, words, here, cap
     assert main(["attention", *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not (here / "maps.png").exists()
+
+
+def test_a_file_without_weights_is_one_sentence(here, capsys):
+    run = here / "run"
+    run.mkdir()
+    recipe = resources.files("superpose.train.recipes") / "cifar10_kat.yaml"
+    (run / "config.yaml").write_text(recipe.read_text())
+    (run / "best.safetensors").write_text("none")
+    assert main(["attention", "run", "cat.png"]) == 2
+    assert "holds no weights of a run" in capsys.readouterr().err

@@ -71,7 +71,11 @@ def _of_run(path: Path) -> tuple[Any, Any]:
     config = read(["--config", str(file), *more])
     model: Any = config.task.model
     try:
-        model.load_state_dict(read_weights(weights))
+        state = read_weights(weights)
+    except ValueError as error:
+        refuse(str(error))
+    try:
+        model.load_state_dict(state)
     except RuntimeError as error:
         refuse(f"{weights} does not fit the network of {file}: {error}")
     model = getattr(model, "encoder", model)  # of a masked autoencoder

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from superpose.layers import RationalMlp, rational_fit
 from superpose.vision import KAT
@@ -372,3 +373,14 @@ def test_it_is_made_where_the_default_device_says():
             value.fill_(float("nan"))
     model.init_weights(needs_reset=True)
     assert model(torch.zeros(1, 3, 32, 32)).isfinite().all()
+
+
+@pytest.mark.as_shipped
+def test_symbolic_tracing_as_torchvision_does_it():
+    """Its feature extraction works on timm's ViTs, and so it does here."""
+    model = timm.create_model("kat_tiny_patch16_224", **SMALL).eval()
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    traced = create_feature_extractor(model, ["blocks.0.mlp", "head"])
+    found = traced(x)
+    assert torch.equal(found["head"], model(x))
+    assert found["blocks.0.mlp"].shape == (2, 5, 64)

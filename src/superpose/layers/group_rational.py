@@ -86,11 +86,7 @@ class GroupRational(nn.Module):
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Apply to every element the function of its channel."""
-        if x.shape[self.axis] != self.channels:
-            raise ValueError(
-                f"axis {self.axis} of x has size {x.shape[self.axis]}, but the layer has {self.channels} channels."
-            )
-        return rational(x, self.weight_numerator, self.weight_denominator, self.form, self.axis)
+        return _applied(x, self.weight_numerator, self.weight_denominator, self.form, self.axis, self.channels)
 
     def extra_repr(self) -> str:
         degrees = (self.weight_numerator.shape[1] - 1, self.weight_denominator.shape[1])
@@ -164,6 +160,17 @@ def then_linear(activation: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
     return rational_linear(
         x, activation.weight_numerator, activation.weight_denominator, linear.weight, linear.bias, activation.form
     )
+
+
+def _applied(x: Tensor, numerator: Tensor, denominator: Tensor, form: str, axis: int, channels: int) -> Tensor:
+    if x.shape[axis] != channels:
+        raise ValueError(f"axis {axis} of x has size {x.shape[axis]}, but the layer has {channels} channels.")
+    return rational(x, numerator, denominator, form, axis)
+
+
+# Symbolic tracing (torch.fx, and torchvision's feature extraction with it) takes these as they are.
+torch.fx.wrap("_applied")
+torch.fx.wrap("rational_linear")
 
 
 def is_watched(module: nn.Module) -> bool:

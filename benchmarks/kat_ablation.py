@@ -34,7 +34,7 @@ from superpose.data.images import open_images
 from superpose.data.views import Augmentation, InMemory, decode_all
 from superpose.layers import GroupRational, RationalMlp
 from superpose.layers.rational_init import kat_release, variance_preserving
-from superpose.train.module import Optimization, lr_factor, parameter_groups
+from superpose.train.optimization import Optimization, lr_factor, parameter_groups
 
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)
 INITS = {"variance_preserving": variance_preserving, "kat_release": kat_release}

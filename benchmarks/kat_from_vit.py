@@ -22,7 +22,7 @@ from torch.nn import functional
 from superpose.data.chance import seeded
 from superpose.data.images import open_images
 from superpose.data.views import Augmentation, InMemory, decode_all
-from superpose.train.module import Optimization, lr_factor, parameter_groups
+from superpose.train.optimization import Optimization, lr_factor, parameter_groups
 from superpose.vision import kat_from_vit
 
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)

@@ -24,7 +24,8 @@ from superpose.data.chance import seeded
 from superpose.data.views import Batch
 from superpose.train.classification import Classification
 from superpose.train.config import Machine
-from superpose.train.module import Optimization, Training
+from superpose.train.module import Training
+from superpose.train.optimization import Optimization
 from superpose.train.run import placed, quiet
 from superpose.train.watching import StopAtNonFinite, WatchLayers
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from superpose.data.chance import seeded
 from superpose.data.images import open_images
 from superpose.data.views import Augmentation, Batch, InMemory, decode_all
-from superpose.train.module import Optimization, lr_factor, parameter_groups
+from superpose.train.optimization import Optimization, lr_factor, parameter_groups
 from superpose.train.pretraining import Decoder, FineTuning, Pretraining
 from superpose.train.task import Task
 from superpose.vision.kernel_vit import KINDS

@@ -413,6 +413,9 @@ def test_made_on_meta_and_reset_it_is_a_layer(preset):
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
     assert all(value.isfinite().all() for value in (*layer.parameters(), *layer.buffers()))
+    torch.testing.assert_close(dict(layer.kernel.state_dict()), dict(source.kernel.state_dict()), rtol=0, atol=0)
+    if layer.value_weight is not None:
+        assert 0.01 < layer.value_weight.std() < 0.03
     layer.load_state_dict(source.state_dict())
     x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
     assert torch.equal(layer(x), source(x))

@@ -38,7 +38,7 @@ class Network(nn.Module):
         own = self.input_scaling.scale.dtype
         if not isinstance(x, Tensor):
             raise TypeError(f"x must be a tensor, got {type(x).__name__}; give torch.as_tensor(x, dtype={own}).")
-        if torch.promote_types(x.dtype, own) != own:
+        if x.dtype is not own and torch.promote_types(x.dtype, own) is not own:
             way = "call model.double(), or " if x.dtype is torch.float64 else ""
             raise TypeError(f"x holds {x.dtype}, but the network {own}; {way}give x.to({own}).")
         if x.shape[-1] != self.widths[0]:

@@ -77,8 +77,8 @@ def _interval(kernel: Kernel) -> tuple[float, float]:
     if isinstance(kernel, StationaryKernel):
         return -kernel.radius, kernel.radius
     if isinstance(kernel, SeriesKernel):
-        breakpoints = kernel.basis.breakpoints
-        return float(breakpoints.min()), float(breakpoints.max())
+        low, high = kernel.basis.domain[0].tolist()
+        return low, high
     return ANYWHERE
 
 

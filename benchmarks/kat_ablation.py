@@ -38,7 +38,7 @@ from superpose.train.optimization import Optimization, lr_factor, parameter_grou
 
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)
 INITS = {"variance_preserving": variance_preserving, "kat_release": kat_release}
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from torch.func import grad, jvp, vmap
 from superpose.bases import BSpline, Chebyshev
 from superpose.layers.kernels import BasisKernel, CubicSplineKernel, GaussianKernel
 from superpose.layers.kernels import sums as module
+from superpose.layers.kernels.harmonics import Harmonics
 
 KERNELS = {
-    "gaussian": lambda: GaussianKernel(0.8, radius=3.0, eps=1e-3),
+    "gaussian": lambda: GaussianKernel(0.8, radius=3.0, eps=1e-3),  # few harmonics: each function by itself
+    "narrow": lambda: GaussianKernel(0.5, radius=3.0, eps=1e-5),  # many: from few cosines
     "spline": lambda: CubicSplineKernel(4),
     "basis": lambda: BasisKernel(Chebyshev(3)),
     "b-spline": lambda: BasisKernel(BSpline(4, 3, extrapolation="clamp")),
@@ -39,6 +41,12 @@ def test_sums_are_those_of_the_basis_in_parts_of_any_size(kind, mix, tokens, gen
     inputs = [each for each in (x, w) if each is not None]
     mine, theirs = (torch.autograd.grad(each.sin().sum(), inputs) for each in (ours, expected))
     torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("gaussian", module.Direct), ("narrow", Harmonics)])
+def test_few_cosines_serve_where_there_are_more_harmonics_than_columns(kind, expected, generator):
+    _, w = drawn(2, generator)
+    assert type(KERNELS[kind]().work(0, w)) is expected
 
 
 @kinds

@@ -16,6 +16,9 @@ from superpose.layers.kernels.kernel import Mix, per_head, repeated
 from superpose.layers.kernels.series import SeriesKernel
 from superpose.layers.kernels.sums import Work
 
+COLUMNS = 4
+"""Few cosines serve up to one column for so many harmonics; beyond, their products cost more than they save."""
+
 
 class StationaryKernel(SeriesKernel):
     r"""$\kappa(a, b) = \sum_n a_n \cos(2 \pi n (a - b) / P)$ with $a_n \ge 0$, for numbers from -`radius` to `radius`.
@@ -60,7 +63,7 @@ class StationaryKernel(SeriesKernel):
         return values * rate**order * (x == inside).unsqueeze(-2)
 
     def work(self, first: int, mix: Mix) -> Work:
-        if mix is None:
+        if mix is None or COLUMNS * mix.shape[-1] > self.basis.harmonics:
             return super().work(first, mix)
         functions = partial(self.functions, first=first)
         return Harmonics(functions, self.basis.harmonics, self.period, self.radius, first)

@@ -1,6 +1,6 @@
 """The vibrations of a beam, in which the kernel of cubic smoothing splines is diagonal."""
 
-from math import cos, exp, pi, sin
+from math import atan2, cos, exp, hypot, pi, sin
 from typing import Any
 
 import torch
@@ -54,15 +54,14 @@ class BeamModes(DomainBasis):
 
     def canonical(self, t: Float[Tensor, "*batch inputs"], order: int) -> Float[Tensor, "*batch inputs num"]:
         u = ((t + 1) / 2).unsqueeze(-1)
-        rate = torch.tensor(self.rates, dtype=t.dtype, device=t.device)
-        sigma, end = torch.tensor(self._shapes, dtype=t.dtype, device=t.device).unbind(-1)
-        angle = rate * u
+        rate, near, far, height, turn = torch.tensor(self._shapes, dtype=t.dtype, device=t.device).unbind(-1)
+        scale = rate**order
         # cosh and sinh as what decays from either end: as they stand they overflow, and cancel before that.
-        decaying = (1 + sigma) / 2 * torch.exp(-angle) * (-1) ** order + end * torch.exp(angle - rate)
-        cosine, sine = angle.cos(), angle.sin()
-        waves = [sigma * sine - cosine, sigma * cosine + sine, cosine - sigma * sine, -sigma * cosine - sine][order % 4]
+        decaying = (-1) ** order * scale * near * torch.exp(-rate * u) + scale * far * torch.exp(rate * (u - 1))
+        wave = torch.addcmul(turn + order * pi / 2, rate, u).cos()
+        modes = torch.addcmul(decaying, scale * height, wave)
         line = u if order == 0 else u * 0 + (order == 1)
-        values = torch.cat([u * 0 + (order == 0), line, rate**order * (decaying + waves)], -1)
+        values = torch.cat([u * 0 + (order == 0), line, modes], -1)
         return values / 2**order
 
 
@@ -79,9 +78,14 @@ def wave_numbers(modes: int) -> tuple[float, ...]:
     return tuple(roots)
 
 
-def _shape(rate: float) -> tuple[float, float]:
-    r"""The share $\sigma$ of the odd functions in a mode, and the height at the free end of what grows towards it."""
+def _shape(rate: float) -> tuple[float, float, float, float, float]:
+    r"""The wave number of a mode, the heights of what decays from the clamped and from the free end, and its wave.
+
+    $\phi = \cosh - \cos - \sigma (\sinh - \sin)$ with $\sigma$ so that the free end bends not; the wave is
+    $\sigma \sin - \cos = h \cos(\beta u + \varphi)$.
+    """
     fading = exp(-rate)
     whole = 1 - fading**2 + 2 * fading * sin(rate)  # 2 exp(-rate) (sinh + sin)
     sigma = (1 + fading**2 + 2 * fading * cos(rate)) / whole
-    return sigma, (sin(rate) - cos(rate) - fading) / whole
+    far = (sin(rate) - cos(rate) - fading) / whole
+    return rate, (1 + sigma) / 2, far, hypot(1, sigma), atan2(-sigma, -1)

@@ -47,6 +47,24 @@ def test_a_smooth_function_under_noise_is_found(regression, solver, least):
     assert np.allclose(fitted.model_(torch.from_numpy(X)).detach()[:, 0], fitted.predict(X))
 
 
+@pytest.mark.parametrize("column", ["continuous", "zero or one", "whole numbers", "mostly zero"])
+@pytest.mark.parametrize("far", [30.0, -1e6])
+def test_one_value_far_off_costs_nothing(column, far):
+    rng = np.random.default_rng(0)
+    values = {
+        "continuous": rng.uniform(-1, 1, 200),
+        "zero or one": rng.integers(0, 2, 200),
+        "whole numbers": rng.integers(0, 6, 200),
+        "mostly zero": rng.uniform(-1, 1, 200) * (rng.uniform(size=200) < 0.2),
+    }[column].astype(float)
+    X = np.column_stack([values, rng.uniform(-1, 1, 200)])
+    y = np.cos(2 * X[:, 0]) + X[:, 1] ** 2 + 0.05 * rng.standard_normal(200)
+    mistaken = X.copy()
+    mistaken[7, 0] = far
+    fitted = KANRegressor(random_state=0).fit(mistaken[:150], y[:150])
+    assert fitted.score(X[150:], y[150:]) > 0.95
+
+
 def test_classes_and_probabilities(classes):
     X, y = classes
     fitted = KANClassifier(random_state=0).fit(X[:200], y[:200])

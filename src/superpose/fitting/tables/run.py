@@ -121,7 +121,7 @@ def fit_table(
     else:
         earlier = None
     scaled = (x - units.x_mean) / units.x_scale
-    inputs = _natural_inputs(scaled, weight, options) if earlier is None else earlier.network.inputs
+    inputs = _natural_inputs(scaled, weight, count, options) if earlier is None else earlier.network.inputs
     targets = (
         (y - units.y_mean) / units.y_scale if classes == 0 else y.to(torch.float64 if classes == 2 else torch.long)
     )
@@ -269,20 +269,21 @@ def _mean_and_spread(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(spread > 1e-12 * mean.abs().clamp_min(1e-280), spread, torch.ones_like(spread))
 
 
-def _natural_inputs(x: Tensor, weight: Tensor, options: TableOptions) -> Natural:
+def _natural_inputs(x: Tensor, weight: Tensor, count: float, options: TableOptions) -> Natural:
     """Natural functions on knots between even spacing and quantiles.
 
     An interval more on either side holds the tails, where smoothness makes them straight lines; what lies beyond counts
-    as its end, so that a value far off the others cannot carry a prediction with it where rows are some 500 or more.
-    Among fewer it is the quantile, and takes knots away from where the others are.
+    as its end, so that a value far off the others neither takes knots away from them nor carries a prediction with it.
     """
     share = np.linspace(0.002, 0.998, options.intervals + 1)
     rows = []
     for column in x.T.numpy():
         points, inverse = np.unique(column, return_inverse=True)
+        counts = count * np.bincount(inverse, weight.numpy(), len(points))
+        low, high = _fences(points, counts)
         # The root keeps a value that fills half of a column from taking half of its knots.
-        mass = np.sqrt(np.bincount(inverse, weight.numpy(), len(points)))
-        knots = np.interp(share, (np.cumsum(mass) - mass / 2) / mass.sum(), points)
+        mass = np.sqrt(counts)
+        knots = np.interp(share, (np.cumsum(mass) - mass / 2) / mass.sum(), points.clip(low, high))
         knots = 0.7 * knots + 0.3 * np.linspace(knots[0], knots[-1], len(knots))
         width = knots[-1] - knots[0] if knots[-1] - knots[0] > 1e-6 else 1.0
         gaps = np.maximum(np.diff(knots), 0.02 * width / options.intervals)
@@ -290,6 +291,21 @@ def _natural_inputs(x: Tensor, weight: Tensor, options: TableOptions) -> Natural
         rows.append(knots[0] - room + np.cumsum([0.0, room, *gaps, room]))
     basis = BSpline(options.intervals + 2, options.degree, "clamp").at(torch.from_numpy(np.array(rows)))
     return Natural.of(basis, x, weight)
+
+
+def _fences(points: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Where values begin that are far off: three times the spread of 96 % of the rows, or of all but two, beyond these.
+
+    A value that fills much of a column, such as zero, belongs to these, and the rows are those of the other values.
+    """
+    common = counts.argmax() if counts.max() > 0.1 * counts.sum() else None
+    rest = counts if common is None else np.where(np.arange(len(counts)) == common, 0, counts)
+    passed = rest.cumsum()
+    trim = max(1, 0.02 * passed[-1])
+    within = [min(np.searchsorted(passed, trim, "right"), len(points) - 1), np.searchsorted(passed, passed[-1] - trim)]
+    ends = points[within if common is None else [*within, common]]
+    reach = 3 * np.ptp(ends) if np.ptp(ends) > 0 else np.inf
+    return ends.min() - reach, ends.max() + reach
 
 
 def _as_model(network: TableNetwork, units: Units, classes: int) -> KAN:

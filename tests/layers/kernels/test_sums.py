@@ -61,6 +61,19 @@ def test_gradcheck(kind, mix, generator):
 
 
 @kinds
+@mixes
+def test_batched_derivatives(kind, mix, generator):
+    kernel = KERNELS[kind]().double()
+    inputs = tuple(each for each in drawn(mix, generator) if each is not None)
+    total = kernel.sums(inputs[0], inputs[1] if len(inputs) > 1 else None, 0).sin().sum((0, 1, 2)).flatten()
+    seeds = torch.eye(len(total), dtype=torch.float64)
+    ours = torch.autograd.grad(total, inputs, seeds, retain_graph=True, is_grads_batched=True)
+    rows = [torch.autograd.grad(each, inputs, retain_graph=True) for each in total]
+    for mine, theirs in zip(ours, zip(*rows, strict=True), strict=True):
+        torch.testing.assert_close(mine, torch.stack(theirs))
+
+
+@kinds
 def test_function_transforms(kind, generator):
     kernel = KERNELS[kind]().double()
     x, w = (each.detach() for each in drawn(2, generator))

@@ -44,11 +44,13 @@ class Harmonics(Work):
     ) -> tuple[Tensor, Tensor]:
         far, near = self._waves(x)
         coarse, fine = _stacked(*far), _stacked(*near)
-        wanted = (grad @ self._recipe(x)).unflatten(-1, (coarse.shape[-2], fine.shape[-2]))
+        # Batched derivatives (`is_grads_batched`) know no `unflatten` and no `einsum`.
+        wanted = (grad @ self._recipe(x)).reshape(*grad.shape[:-1], coarse.shape[-2], fine.shape[-2])
         each = wanted.mT @ coarse.unsqueeze(-3)  # for the finer factors of every column, (t, h, c, rows, d)
         for_x = for_mix = x.new_zeros(())
         if needed[0]:
-            for_coarse = wanted.transpose(-3, -2).flatten(-2) @ _weighted(fine, mix)
+            finer = _weighted(fine, mix)
+            for_coarse = wanted.transpose(-3, -2).reshape(*coarse.shape[:-1], finer.shape[-2]) @ finer
             for_fine = (each * mix.mT.unsqueeze(-2)).sum(-3)
             step = 2 * pi / self.period
             for_x = _slope(far, for_coarse, step * (2 * near[0].shape[-2] + 1)) + _slope(near, for_fine, step)

@@ -66,7 +66,7 @@ class Direct(Work):
             slopes = self.functions(x, 1)
             for_x = (grad.mT * slopes).sum(-2) if mix is None else ((grad @ slopes) * mix.mT).sum(-2)
         if needed[1]:
-            for_mix = torch.einsum("thmd,thcm->hdc", self.functions(x, 0), grad)
+            for_mix = (grad @ self.functions(x, 0)).sum(0).mT
         return for_x, for_mix
 
 

@@ -310,7 +310,12 @@ def main(args: Sequence[str] | None = None) -> None:
     size = SIZES["quick" if given.quick else given.size]
     given.data = "noise" if given.quick else given.data
     given.rows_file = Path(os.devnull) if given.quick else given.rows_file or Path("kat_ablation.jsonl")
-    report = Report("kat_ablation", "What the parts of the Kolmogorov-Arnold Transformer are worth on CIFAR-10", given)
+    report = Report(
+        "kat_ablation",
+        "What the parts of the Kolmogorov-Arnold Transformer are worth on CIFAR-10",
+        given,
+        "means over the seeds, with their standard error after the ±",
+    )
     report.text(
         f"{size.images:,} images, {size.epochs} epochs, batches of {size.batch}; patch {size.patch}, dim {size.dim}, depth "
         f"{size.depth}, {size.heads} heads; AdamW, lr {size.lr:g}, one tenth of the epochs warm-up, cosine to 0, weight decay "

@@ -36,19 +36,26 @@ class Report:
     """A report in Markdown that is printed as it grows and written once it is whole.
 
     Args:
-        name: File name of the report without its ending.
+        name: Path of the script below this folder without its ending; the file of the report is called so too.
         title: What the benchmark shows, in one line.
         options: The parsed options.
+        numbers: What the numbers are.
     """
 
-    def __init__(self, name: str, title: str, options: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        options: argparse.Namespace,
+        numbers: str = "medians over the seeds, with the range in brackets",
+    ) -> None:
         self.out = options.out
         if self.out is None and not options.quick:
-            self.out = HERE / "results" / f"{name}.md"
+            self.out = HERE / "results" / f"{name.replace('/', '_')}.md"
         self.parts: list[str] = []
         self._began = time.perf_counter()
         self.text(f"# {title}")
-        self.text("\n".join(f"- {line}" for line in _setting(name, options)))
+        self.text("\n".join(f"- {line}" for line in _setting(name, options, numbers)))
 
     def text(self, text: str) -> None:
         """Add a paragraph."""
@@ -147,7 +154,7 @@ def peer(python: str, job: dict[str, object], arrays: dict[str, np.ndarray]) -> 
         return json.loads(result.read_text())
 
 
-def _setting(name: str, options: argparse.Namespace) -> list[str]:
+def _setting(name: str, options: argparse.Namespace, numbers: str) -> list[str]:
     commit = os.environ.get("SUPERPOSE_COMMIT", "")  # where a copy of the files runs
     if not commit and shutil.which("git"):
         asked = ["git", "describe", "--always", "--dirty"]
@@ -157,7 +164,7 @@ def _setting(name: str, options: argparse.Namespace) -> list[str]:
         f"{datetime.date.today().isoformat()}, benchmarks/{name}.py",
         f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads, {platform.system()}",
         f"{versions}, NumPy {np.__version__}, Python {platform.python_version()}",
-        f"seeds 0 to {options.seeds - 1}; numbers are medians over the seeds, with the range in brackets"
+        f"seeds 0 to {options.seeds - 1}; numbers are {numbers}"
         + ("; **quick: tiny budgets, the numbers mean nothing**" if options.quick else ""),
     ]
 

@@ -367,10 +367,14 @@ def main(args: Sequence[str] | None = None) -> None:
     size = SIZES["quick" if given.quick else given.size]
     if given.quick:
         given.data, given.rows_file = "noise", Path(os.devnull)
-    elif given.out is None:
-        name = "choose" if given.choose else "compare"
-        given.out = Path(__file__).parents[1] / f"results/kernel_attention_{name}.md"
-    report = Report("kernel_attention/compare", "What kernel attention is worth on CIFAR-10, from scratch", given)
+    elif given.out is None and given.choose:
+        given.out = Path(__file__).parents[1] / "results/kernel_attention_choose.md"
+    report = Report(
+        "kernel_attention/compare",
+        "What kernel attention is worth on CIFAR-10, from scratch",
+        given,
+        "means over the seeds, with their standard error after the ±",
+    )
     rate = "as below" if given.choose else f"{size.lr:g} for all"
     report.text(
         f"{size.images:,} images, {size.epochs} epochs, batches of {size.batch}; patch {size.patch}, dim {size.dim}, depth "

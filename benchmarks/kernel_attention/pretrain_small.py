@@ -71,7 +71,12 @@ def main(args: Sequence[str] | None = None) -> None:
     budget = Budget(given.images, 10_000, given.patch, 100, given.pretraining, given.finetuning, given.lr)
     if given.quick:
         budget = Budget(64, 32, 8, 32, 1, 1)
-    report = Report("kernel_attention/pretrain_small", "Masked autoencoders on few images of CIFAR-10", given)
+    report = Report(
+        "kernel_attention/pretrain_small",
+        "Masked autoencoders on few images of CIFAR-10",
+        given,
+        "means over the seeds, with their standard error after the ±",
+    )
     report.text(
         f"{budget.images:,} images; {MODEL} with patch {budget.patch}; {budget.pretraining} epochs without labels (3 of 4 "
         f"patches hidden, decoder of 2 blocks and width 64), {budget.finetuning} with; batches of {budget.batch}; AdamW, lr "

@@ -141,6 +141,7 @@ def experiments(size: Shape) -> dict[str, dict[str, Variant]]:
             "Semi-Fusion, dropout": Variant(semi, **drop),
             "Param-Fusion, dropout": Variant("param_fusion", **drop),
             "Param-Fusion, double dropout (published)": Variant("param_fusion", twice=True, **drop),
+            "Param-Fusion, scores not divided, dropout": Variant({"kind": "param_fusion", "scale": 1.0}, **drop),
             "ViT, narrower, dropout": Variant("standard", dim=narrower(size, semi), **drop),
         },
         "E2": {

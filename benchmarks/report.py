@@ -74,9 +74,10 @@ class Report:
         self.text(f"![{Path(name).stem}]({name})")
         return self.out.parent / name
 
-    def close(self) -> None:
-        """Say how long everything took, and write the file."""
-        self.text(f"Everything above took {time.perf_counter() - self._began:.0f} s.")
+    def close(self, *, timed: bool = True) -> None:
+        """Say how long everything took, unless it was measured before, and write the file."""
+        if timed:
+            self.text(f"Everything above took {time.perf_counter() - self._began:.0f} s.")
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self.out.write_text("\n\n".join(self.parts) + "\n")

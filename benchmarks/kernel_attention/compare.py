@@ -283,6 +283,8 @@ def table(report: Report, runs: Runs) -> None:
          "seeds", "diverged", "parameters", "s"],
         lines,
     )  # fmt: skip
+    minutes = sum(row.get("seconds", 0) for by_seed in runs.values() for row in by_seed.values()) / 60
+    report.text(f"One after the other these runs took {minutes:.0f} minutes.")
 
 
 def blocks(done: dict[int, dict[str, Any]]) -> str:
@@ -391,7 +393,7 @@ def main(args: Sequence[str] | None = None) -> None:
         f"every layer draws its own weights; {given.threads} threads for each run, on {given.device}."
     )
     (choose if given.choose else compare)(report, given, size)
-    report.close()
+    report.close(timed=not given.finished)
 
 
 if __name__ == "__main__":

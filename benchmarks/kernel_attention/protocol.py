@@ -78,6 +78,8 @@ def stage(name: str, protocol: str, given: argparse.Namespace, attention: Any, s
     task, plan = config["task"]["init_args"], config["optimization"]
     arguments = task.setdefault("model_arguments", {})
     arguments["attention"] = attention
+    if given.patch is not None:
+        arguments["patch_size"] = given.patch
     if name == "pretrain":
         task.setdefault("decoder", {})["attention"] = attention
     if given.quick:
@@ -115,9 +117,9 @@ def learn(path: Path, console: Console, *more: str) -> tuple[Path, list[float]]:
 
 def one(protocol: str, attention: str, seed: int, given: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Pretrain, fine-tune, and judge by the test images; what is finished is read."""
-    budget = [given.pretraining, given.finetuning, given.batch, given.lr, given.precision]
-    name = "-".join(str(part) for part in (protocol, attention, *budget, seed) if part is not None).replace(", ", "-")
-    folder = given.runs / name.replace(" ", "-")
+    budget = [given.patch, given.pretraining, given.finetuning, given.batch, given.lr, given.precision]
+    name = "-".join("recipe" if part is None else str(part) for part in (protocol, attention, *budget, seed))
+    folder = given.runs / name.replace(", ", "-")
     done = folder / "row.json"
     if done.is_file():
         return json.loads(done.read_text())
@@ -186,6 +188,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--pretraining", type=int, help="epochs without labels (default: the recipe's)")
     parser.add_argument("--finetuning", type=int, help="epochs with labels (default: the recipe's)")
     parser.add_argument("--epochs", type=int, help="both")
+    parser.add_argument("--patch", type=int, help="pixels of a patch's side (default: the model's, 4)")
     parser.add_argument("--batch", type=int, help="images of a step (default: the recipe's)")
     parser.add_argument("--lr", type=float, help="learning rate of both stages (default: the recipe's)")
     parser.add_argument("--precision", default="32-true", help="of the machine, such as bf16-mixed (default 32-true)")
@@ -249,6 +252,7 @@ def measure(given: argparse.Namespace) -> None:
 def budget(given: argparse.Namespace) -> str:
     """What differs from the recipes, in words."""
     changed = {
+        "patch": given.patch,
         "epochs without labels": given.pretraining, "with labels": given.finetuning, "images a step": given.batch,
         "lr": given.lr, "precision": None if given.precision == "32-true" else given.precision,
     }  # fmt: skip

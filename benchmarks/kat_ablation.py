@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from report import Report, options
+from report import MEANS, Report, mean, options
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -269,14 +269,6 @@ def table(report: Report, found: Sequence[dict[str, Any]], seeds: int) -> list[t
     return drawn
 
 
-def mean(values: Sequence[float]) -> str:
-    """The mean, and its standard error where there is more than one value."""
-    if not values:
-        return "-"
-    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{error}"
-
-
 def draw(path: Path, drawn: Sequence[tuple[str, list[float]]]) -> None:
     """Every run as a point, every mean as a line."""
     from matplotlib.figure import Figure
@@ -314,7 +306,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "kat_ablation",
         "What the parts of the Kolmogorov-Arnold Transformer are worth on CIFAR-10",
         given,
-        "means over the seeds, with their standard error after the ±",
+        MEANS,
     )
     report.text(
         f"{size.images:,} images, {size.epochs} epochs, batches of {size.batch}; patch {size.patch}, dim {size.dim}, depth "

@@ -21,6 +21,9 @@ import torch
 import superpose
 
 HERE = Path(__file__).parent
+MEDIANS = "medians over the seeds, with the range in brackets"
+MEANS = "means over the seeds, with their standard error after the ±"
+"""What the numbers of a report are, in its header."""
 
 
 def options(about: str | None, *, seeds: int) -> argparse.ArgumentParser:
@@ -47,7 +50,7 @@ class Report:
         name: str,
         title: str,
         options: argparse.Namespace,
-        numbers: str = "medians over the seeds, with the range in brackets",
+        numbers: str = MEDIANS,
     ) -> None:
         self.out = options.out
         if self.out is None and not options.quick:
@@ -100,6 +103,14 @@ def shown(value: object) -> str:
     return (
         f"{value:.1e}".replace("e-0", "e-") if value and math.isfinite(value) and abs(value) < 1e-2 else f"{value:.3g}"
     )
+
+
+def mean(values: Sequence[float]) -> str:
+    """The mean, and its standard error where there is more than one value."""
+    if not values:
+        return "-"
+    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{error}"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -34,8 +34,8 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from kat_ablation import RATES, Data, Size, mean, predict, rows, train
-from report import Report, options
+from kat_ablation import RATES, Data, Size, predict, rows, train
+from report import MEANS, Report, mean, options
 
 from superpose.bases import BSpline
 from superpose.data.chance import seeded
@@ -323,7 +323,8 @@ def draw(path: Path, runs: Runs) -> None:
 def choose(report: Report, given: argparse.Namespace, size: Shape) -> None:
     """Accuracies on held-out images; the standard transformer's choose, and the others' tell what that costs them."""
     shown = {"ViT": "E2", f"Param-Fusion, patch {size.patch}": "E7", "rank 2": "E3", "whole vectors": "E4"}
-    variants = {name: experiments(size)[experiment][name] for name, experiment in shown.items()}
+    known = experiments(size)
+    variants = {name: known[experiment][name] for name, experiment in shown.items()}
     lines = []
     for rate in RATES:
         cells = []
@@ -345,8 +346,9 @@ def compare(report: Report, given: argparse.Namespace, size: Shape) -> None:
         "points in every accuracy, which the paired differences share in part. Seconds are those of a machine that may have done "
         "other things as well."
     )
+    known = experiments(size)
     for experiment in given.experiment:
-        variants = experiments(size)[experiment]
+        variants = known[experiment]
         chosen = [name for name in variants if not given.only or any(word in name for word in given.only)]
         jobs = [(name, variants[name], seed) for seed in range(given.seeds) for name in chosen]
         found = rows(given, size, jobs, None if given.finished else learn)
@@ -383,7 +385,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "kernel_attention/compare",
         "What kernel attention is worth on CIFAR-10, from scratch",
         given,
-        "means over the seeds, with their standard error after the ±",
+        MEANS,
     )
     rate = "as below" if given.choose else f"{size.lr:g} for all"
     report.text(

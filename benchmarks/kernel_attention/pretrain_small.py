@@ -33,7 +33,7 @@ from superpose.vision.probes import Labelled, extract, knn_probe, linear_probe
 from superpose.vision.transfer import load_encoder_
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from report import Report, options
+from report import MEANS, Report, mean, options
 
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)
 PENALTIES = (1e-5, 1e-4, 1e-3)
@@ -75,7 +75,7 @@ def main(args: Sequence[str] | None = None) -> None:
         "kernel_attention/pretrain_small",
         "Masked autoencoders on few images of CIFAR-10",
         given,
-        "means over the seeds, with their standard error after the ±",
+        MEANS,
     )
     report.text(
         f"{budget.images:,} images; {MODEL} with patch {budget.patch}; {budget.pretraining} epochs without labels (3 of 4 "
@@ -181,11 +181,6 @@ def line(attention: str, rows: list[dict[str, Any]], columns: Sequence[str], bas
     seconds = [f"{statistics.median(row[name] for row in rows):.0f}" for name in ("before", "after")]
     shown = [mean(values) for values in (by["scratch"], by["finetuned"], above, by["linear"], by["knn"])]
     return [attention, f"{rows[0]['parameters']:,}", *shown, *seconds]
-
-
-def mean(values: Sequence[float]) -> str:
-    middle = f"{statistics.fmean(values):.2f}"
-    return f"{middle} ± {statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else middle
 
 
 def cifar(root: str, budget: Budget) -> Data:

@@ -35,6 +35,7 @@ from scipy.stats import t as student
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from report import Report, options
 
+from superpose.storage import write_whole
 from superpose.train import recipes
 from superpose.train.checkpoints import LAST
 from superpose.train.config import read
@@ -136,7 +137,7 @@ def one(protocol: str, attention: str, seed: int, given: argparse.Namespace, con
         "seconds": [statistics.median(part) if part else None for part in (before, after)],
     }
     console.print(f"... {protocol}, {attention}, seed {seed}: {row}", soft_wrap=True)
-    done.write_text(json.dumps(row))
+    write_whole(done, json.dumps(row).encode())
     return row
 
 
